@@ -1,0 +1,187 @@
+/**
+ * Requests and answers as JSON lines over one connected socket: how issuer, broker, signer and witness talk.
+ *
+ *     -> {"id":7,"method":"append","params":{…}}\n
+ *     <- {"id":7,"result":{…}}\n     or     {"id":7,"error":{"code":"…","message":"…","retryable":true}}\n
+ *
+ * Both ends may call. Answers come in any order, so a slow call holds up none behind it. Lines written within one
+ * turn of the event loop leave in one write: under load that, not the JSON, is what costs.
+ * @module
+ */
+
+import { once } from 'node:events'
+import { createConnection, createServer, type Server, type Socket } from 'node:net'
+import { StringDecoder } from 'node:string_decoder'
+
+/** A peer that sends more than this without a newline is not speaking this protocol. */
+const LINE_CHARACTERS_MAX = 16 * 1024 * 1024
+
+/** Answers one method. What it throws reaches the caller as a `LineError`, its message only if it is one itself. */
+export type Handler = (params: never) => unknown
+
+/** What the other side refused or failed to do. `retryable` says whether the same call may succeed later. */
+export class LineError extends Error {
+  readonly code: string
+  readonly retryable: boolean
+  constructor(code: string, message: string, options: { readonly retryable?: boolean } = {}) {
+    super(message)
+    this.name = 'LineError'
+    this.code = code
+    this.retryable = options.retryable ?? false
+  }
+}
+
+/** One end of a connection. */
+export interface Peer {
+  /** Calls the other side. Rejects with `LineError`; with code `disconnected` when the socket closed first. */
+  call<Result>(method: string, params: unknown): Promise<Result>
+  /** Ends the connection; calls still waiting reject. */
+  close(): void
+  /** Settles when the connection is gone, however that came. */
+  readonly closed: Promise<void>
+}
+
+interface Waiting {
+  readonly resolve: (result: never) => void
+  readonly reject: (error: Error) => void
+}
+
+interface Message {
+  readonly id: number
+  readonly method?: string
+  readonly params?: never
+  readonly result?: never
+  readonly error?: { readonly code: string; readonly message: string; readonly retryable: boolean }
+}
+
+/** Speaks lines over a connected socket, answering with `handlers` what the other side calls. */
+export function speak(socket: Socket, handlers: Readonly<Record<string, Handler>> = {}): Peer {
+  const methods = new Map(Object.entries(handlers))
+  const waiting = new Map<number, Waiting>()
+  const decoder = new StringDecoder('utf8')
+  let nextId = 1
+  let rest = ''
+  let outgoing = ''
+
+  function send(message: object): void {
+    if (outgoing === '') setImmediate(flush)
+    outgoing += `${JSON.stringify(message)}\n`
+  }
+
+  function flush(): void {
+    if (!socket.destroyed) socket.write(outgoing)
+    outgoing = ''
+  }
+
+  async function answer({ id, method = '', params }: Message): Promise<void> {
+    try {
+      const handler = methods.get(method)
+      if (handler === undefined) throw new LineError('unknown_method', `there is no method ${method}`)
+      send({ id, result: (await handler(params as never)) ?? null })
+    } catch (error) {
+      send({ id, error: describe(error) })
+    }
+  }
+
+  function receive(message: Message): void {
+    if (message.method !== undefined) return void answer(message)
+    const caller = waiting.get(message.id)
+    waiting.delete(message.id)
+    if (message.error === undefined) caller?.resolve(message.result as never)
+    else caller?.reject(new LineError(message.error.code, message.error.message, message.error))
+  }
+
+  socket.on('data', (chunk: Buffer) => {
+    const parts = (rest + decoder.write(chunk)).split('\n')
+    rest = parts.pop() ?? ''
+    if (rest.length > LINE_CHARACTERS_MAX) return void socket.destroy()
+    for (const part of parts) {
+      const message = parseMessage(part)
+      if (message === undefined) return void socket.destroy()
+      receive(message)
+    }
+  })
+  // The close that follows tells the callers; without a listener an error would end the process.
+  socket.on('error', () => {})
+  const closed = once(socket, 'close').then(() => {
+    for (const { reject } of waiting.values()) reject(disconnected())
+    waiting.clear()
+  })
+
+  return {
+    call: (method, params) =>
+      new Promise((resolve, reject) => {
+        if (socket.destroyed || !socket.writable) return reject(disconnected())
+        const id = nextId++
+        waiting.set(id, { resolve, reject })
+        send({ id, method, params })
+      }),
+    close: () => void socket.end(() => socket.destroy()),
+    closed,
+  }
+}
+
+/** Connects to a listener on a Unix socket. Rejects when nobody listens. */
+export async function connectLines(
+  path: string,
+  handlers: Readonly<Record<string, Handler>> = {},
+): Promise<Peer> {
+  const socket = createConnection(path)
+  await once(socket, 'connect')
+  return speak(socket, handlers)
+}
+
+/** A listener on a Unix socket that only this user may open (mode 0600). */
+export interface LineServer {
+  close(): Promise<void>
+}
+
+/** Listens on a Unix socket; a stale socket file of an earlier run is replaced. */
+export async function serveLines(
+  path: string,
+  handlers: Readonly<Record<string, Handler>>,
+): Promise<LineServer> {
+  const { rm } = await import('node:fs/promises')
+  await rm(path, { force: true })
+  const peers = new Set<Peer>()
+  const server: Server = createServer((socket) => {
+    const peer = speak(socket, handlers)
+    peers.add(peer)
+    void peer.closed.then(() => peers.delete(peer))
+  })
+  // Set before listening: a socket made first and narrowed after could be opened in between.
+  const mask = process.umask(0o177)
+  try {
+    server.listen(path)
+    await once(server, 'listening')
+  } finally {
+    process.umask(mask)
+  }
+  return {
+    close: async () => {
+      const stopped = once(server, 'close')
+      server.close()
+      for (const peer of peers) peer.close()
+      await stopped
+    },
+  }
+}
+
+function parseMessage(text: string): Message | undefined {
+  try {
+    const message: unknown = JSON.parse(text)
+    if (typeof message === 'object' && message !== null && 'id' in message) return message as Message
+  } catch {}
+  return undefined
+}
+
+/** Only a `LineError` was written for the other side; any other message stays on this one. */
+function describe(error: unknown): { code: string; message: string; retryable: boolean } {
+  if (error instanceof LineError)
+    return { code: error.code, message: error.message, retryable: error.retryable }
+  return { code: 'fault', message: 'the request failed here', retryable: true }
+}
+
+function disconnected(): LineError {
+  return new LineError('disconnected', 'the connection closed before the answer came', { retryable: true })
+}

@@ -1,0 +1,106 @@
+/**
+ * What every service of ours shares: configuration read once and checked whole, a logger that cannot print a secret,
+ * an HTTP server with the same answers for bad input, and one way to start and to stop.
+ * @module
+ */
+
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import pino, { type Logger } from 'pino'
+import type { z } from 'zod'
+
+/** What a service gives back once it answers. */
+export interface Running {
+  /** Shown to whoever started the process: URLs, names; never a secret. */
+  readonly ready: Readonly<Record<string, unknown>>
+  /** Ends everything that was started. Called once. */
+  stop(): Promise<void>
+}
+
+/** A service that has not stopped by then is ended: the promise of 5 s belongs to the whole system. */
+const STOP_MILLISECONDS_MAX = 4000
+
+/** Reads a JSON file and checks it; the message of what is thrown names the file and each wrong member. */
+export function readConfig<Schema extends z.ZodType>(file: string, schema: Schema): z.infer<Schema> {
+  const result = schema.safeParse(JSON.parse(readFileSync(file, 'utf8')))
+  if (result.success) return Object.freeze(result.data) as z.infer<Schema>
+  const wrong = result.error.issues.map((issue) => `  ${issue.path.join('.') || '(top)'}: ${issue.message}`)
+  throw new Error(`${file} is not usable:\n${wrong.join('\n')}`)
+}
+
+/**
+ * Runs a service as this process: reads `--config FILE`, starts, tells its parent (IPC message `{ready}` or a line on
+ * standard output), stops on SIGTERM, SIGINT or when its parent goes away.
+ */
+export async function runService<Schema extends z.ZodType>(
+  name: string,
+  schema: Schema,
+  start: (config: z.infer<Schema>, log: Logger) => Promise<Running>,
+): Promise<void> {
+  const log = createLog(name)
+  try {
+    const { values } = parseArgs({ options: { config: { type: 'string' } } })
+    if (values.config === undefined) throw new Error(`${name} needs --config FILE`)
+    const running = await start(readConfig(values.config, schema), log)
+    onStop(log, running)
+    if (process.send === undefined) process.stdout.write(`${JSON.stringify({ ready: running.ready })}\n`)
+    else process.send({ ready: running.ready })
+  } catch (error) {
+    log.fatal({ error: (error as Error).message }, 'could not start')
+    process.exit(1)
+  }
+}
+
+/** JSON lines on standard error. Members that could hold a credential are cut, whoever logs them. */
+export function createLog(name: string): Logger {
+  return pino(
+    {
+      name,
+      level: process.env['COUNTERSIGN_LOG_LEVEL'] ?? 'warn',
+      redact: ['*.authorization', '*.cookie', '*.token', '*.client_secret', '*.password', 'req.headers'],
+    },
+    pino.destination({ dest: 2, sync: true }),
+  )
+}
+
+/** A Fastify server whose errors are `{error, error_description}` and which never says what it runs on. */
+export function createHttp(log: Logger): FastifyInstance {
+  const http = fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    disableRequestLogging: true,
+    bodyLimit: 1024 * 1024,
+    // A token and its receipt must arrive to be refused by name, not by the HTTP parser.
+    http: { maxHeaderSize: 64 * 1024 },
+    forceCloseConnections: true,
+  })
+  http.setErrorHandler((error: Error & { statusCode?: number; code?: string }, _request, reply) => {
+    const status = error.statusCode ?? 500
+    if (status >= 500) log.error({ error: error.message }, 'a request failed')
+    void reply.code(status).send({
+      error: status >= 500 ? 'server_error' : 'invalid_request',
+      error_description: status >= 500 ? 'the request failed here' : error.message,
+    })
+  })
+  http.setNotFoundHandler((_request, reply) => {
+    void reply.code(404).send({ error: 'not_found', error_description: 'there is nothing at this address' })
+  })
+  return http
+}
+
+function onStop(log: Logger, running: Running): void {
+  let stopping = false
+  const stop = async (): Promise<void> => {
+    if (stopping) return
+    stopping = true
+    const late = setTimeout(() => {
+      log.error('did not stop in time')
+      process.exit(1)
+    }, STOP_MILLISECONDS_MAX)
+    await running.stop()
+    clearTimeout(late)
+    process.exit(0)
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop())
+  process.on('disconnect', () => void stop())
+}
