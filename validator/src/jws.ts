@@ -1,9 +1,16 @@
 /**
- * Compact JWS, read strictly, and the five signature algorithms.
+ * Compact JWS (RFC 7515), read strictly, the public keys that verify it (RFC 7517, 7638) and the five signature
+ * algorithms (RFC 7518, 8037, 9964). Nothing here decides whether a key is trusted, or follows what a header names.
  * @module
  */
 
-export type Algorithm = 'ES256' | 'EdDSA' | 'PS256' | 'RS256' | 'ML-DSA-44'
+import { constants, createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto'
+import { decode } from './base64url.ts'
+import { type JsonObject, parseObject } from './json.ts'
+import { Refusal } from './refusal.ts'
+
+export const algorithms = ['ES256', 'EdDSA', 'PS256', 'RS256', 'ML-DSA-44'] as const
+export type Algorithm = (typeof algorithms)[number]
 
 /** A public key as a JWK (RFC 7517); members that are not public are refused where one is read. */
 export interface PublicJwk {
@@ -16,3 +23,256 @@ export interface PublicJwk {
   readonly pub?: string
   readonly alg?: string
 }
+
+/** The members that a protected header of ours may have, and no other. */
+export interface ProtectedHeader {
+  readonly alg: Algorithm
+  readonly typ?: string
+  readonly kid?: string
+  readonly rcpt?: string
+}
+
+export interface CompactJws {
+  readonly header: ProtectedHeader
+  readonly claims: JsonObject
+  readonly headerSegment: string
+  readonly payloadSegment: string
+  readonly signatureSegment: string
+  readonly signingInput: string
+  readonly signature: Uint8Array
+}
+
+export interface Limits {
+  readonly tokenCharactersMax: number
+  readonly headerCharactersMax: number
+}
+
+/** What fits the header of an HTTP request; the receipt of a batch, the longest, fits the second. */
+export const tokenLimits: Limits = { tokenCharactersMax: 16 * 1024, headerCharactersMax: 2 * 1024 }
+
+/**
+ * Reads a compact JWS whose payload is a JSON object, and verifies nothing. Throws `Refusal` with `malformed`,
+ * `oversized`, `alg_not_allowed` or `header_not_allowed`, in bounded time whatever the token.
+ */
+export function readCompact(token: string, limits: Limits = tokenLimits): CompactJws {
+  if (typeof token !== 'string') throw new Refusal('malformed')
+  if (token.length > limits.tokenCharactersMax) throw new Refusal('oversized')
+  const first = token.indexOf('.')
+  const last = token.lastIndexOf('.')
+  if (first === last || token.indexOf('.', first + 1) !== last) throw new Refusal('malformed')
+  if (first > limits.headerCharactersMax) throw new Refusal('oversized')
+  const headerSegment = token.slice(0, first)
+  const payloadSegment = token.slice(first + 1, last)
+  const signatureSegment = token.slice(last + 1)
+  const header = parseObject(decode(headerSegment))
+  const claims = parseObject(decode(payloadSegment))
+  const signature = decode(signatureSegment)
+  return {
+    header: checkHeader(header),
+    claims,
+    headerSegment,
+    payloadSegment,
+    signatureSegment,
+    signingInput: token.slice(0, last),
+    signature,
+  }
+}
+
+/** Refuses each algorithm but the five, then each member but the four: what is not there cannot be followed. */
+export function checkHeader(header: JsonObject): ProtectedHeader {
+  if (!algorithms.includes(header['alg'] as Algorithm)) throw new Refusal('alg_not_allowed')
+  for (const name of Object.keys(header)) {
+    if (name !== 'alg' && name !== 'typ' && name !== 'kid' && name !== 'rcpt')
+      throw new Refusal('header_not_allowed')
+    if (typeof header[name] !== 'string') throw new Refusal('malformed')
+  }
+  return header as JsonObject & ProtectedHeader
+}
+
+/** Whether two values of `typ` are the same media type; RFC 7515, section 4.1.9 lets `application/` be left out. */
+export function sameType(typ: string | undefined, expected: string): boolean {
+  if (typ === undefined) return false
+  return typ === expected || bareType(typ) === bareType(expected)
+}
+
+function bareType(typ: string): string {
+  // Only ASCII letters fold: a look-alike of another script must stay one.
+  const lower = typ.replace(/[A-Z]/g, (letter) => letter.toLowerCase())
+  return lower.startsWith('application/') ? lower.slice('application/'.length) : lower
+}
+
+/** Whether `signature` is one by the holder of `key` over `input`, with exactly this algorithm. */
+export function verifySignature(
+  algorithm: Algorithm,
+  key: KeyObject,
+  input: string | Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  const data = typeof input === 'string' ? Buffer.from(input) : input
+  switch (algorithm) {
+    case 'ES256':
+      return signature.length === 64 && verify('sha256', data, { key, dsaEncoding: 'ieee-p1363' }, signature)
+    case 'EdDSA':
+      return signature.length === 64 && verify(null, data, key, signature)
+    case 'PS256':
+      return verify('sha256', data, { key, ...pss }, signature)
+    case 'RS256':
+      return verify('sha256', data, key, signature)
+    case 'ML-DSA-44':
+      return verify(null, data, key, signature)
+    default:
+      return algorithm satisfies never
+  }
+}
+
+/** Signs `input` with a private key of the algorithm; the bytes are as JWS wants them. */
+export function signInput(
+  algorithm: Algorithm,
+  privateKey: KeyObject,
+  input: string | Uint8Array,
+): Uint8Array {
+  const data = typeof input === 'string' ? Buffer.from(input) : input
+  switch (algorithm) {
+    case 'ES256':
+      return sign('sha256', data, { key: privateKey, dsaEncoding: 'ieee-p1363' })
+    case 'PS256':
+      return sign('sha256', data, { key: privateKey, ...pss })
+    case 'RS256':
+      return sign('sha256', data, privateKey)
+    case 'EdDSA':
+    case 'ML-DSA-44':
+      return sign(null, data, privateKey)
+    default:
+      return algorithm satisfies never
+  }
+}
+
+/** RFC 7518, section 3.5: the salt is as long as the hash. */
+const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }
+
+/** A JWK is refused: not a public key, too weak, or not for signatures. The message names the member, not its value. */
+export class InvalidKey extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'InvalidKey'
+  }
+}
+
+/** A public key, ready to verify. */
+export interface ImportedKey {
+  readonly algorithm: Algorithm
+  readonly key: KeyObject
+  /** RFC 7638 thumbprint, SHA-256. */
+  readonly kid: string
+  /** Only the members that make the key, and `alg`. */
+  readonly jwk: PublicJwk
+}
+
+/** Reads a public JWK; members of other kinds are left alone. Throws `InvalidKey`. */
+export function importPublicJwk(jwk: object): ImportedKey {
+  const members = jwk as JsonObject
+  for (const name of privateMembers)
+    if (Object.hasOwn(members, name)) throw new InvalidKey(`a public key has no ${name}`)
+  const { use, key_ops: operations } = members
+  if (use !== undefined && use !== 'sig') throw new InvalidKey('use is not sig')
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) {
+    throw new InvalidKey('key_ops does not allow verify')
+  }
+  const { algorithm, jwk: bare } = readKey(members)
+  const kid = thumbprint(bare)
+  if (members['kid'] !== undefined && members['kid'] !== kid)
+    throw new InvalidKey('kid is not the thumbprint')
+  try {
+    return { algorithm, key: createPublicKey({ key: { ...bare }, format: 'jwk' }), kid, jwk: bare }
+  } catch {
+    throw new InvalidKey('the members make no key')
+  }
+}
+
+/** RFC 7638 with SHA-256, base64url: a `kid` that is this cannot lie. */
+export function thumbprint({ kty, crv, x, y, n, e, alg, pub }: PublicJwk): string {
+  switch (kty) {
+    case 'EC':
+      return digest({ crv, kty, x, y })
+    case 'OKP':
+      return digest({ crv, kty, x })
+    case 'RSA':
+      return digest({ e, kty, n })
+    case 'AKP':
+      return digest({ alg, kty, pub })
+    default:
+      throw new InvalidKey('kty is not one that signs')
+  }
+}
+
+function digest(members: object): string {
+  return hash('sha256', JSON.stringify(members), 'base64url')
+}
+
+const privateMembers = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv', 'seed']
+
+/** The members that make a key of each kind, and the one algorithm that it is for. */
+function readKey(members: JsonObject): { algorithm: Algorithm; jwk: PublicJwk } {
+  const { kty, crv, alg } = members
+  if (kty === 'EC' && crv === 'P-256' && (alg ?? 'ES256') === 'ES256') {
+    const [x, y] = [readBytes(members, 'x', 32), readBytes(members, 'y', 32)]
+    return { algorithm: 'ES256', jwk: { kty, crv, x, y, alg: 'ES256' } }
+  }
+  if (kty === 'OKP' && crv === 'Ed25519' && (alg ?? 'EdDSA') === 'EdDSA') {
+    const x = readBytes(members, 'x', 32)
+    if (isSmallOrder(decode(x))) throw new InvalidKey('x is a point of small order')
+    return { algorithm: 'EdDSA', jwk: { kty, crv, x, alg: 'EdDSA' } }
+  }
+  // One algorithm per key: an RSA key without alg would let a header choose.
+  if (kty === 'RSA' && (alg === 'PS256' || alg === 'RS256')) {
+    const n = readBytes(members, 'n', RSA_MODULUS_BYTES_MIN, RSA_MODULUS_BYTES_MAX)
+    if (decode(n)[0] === 0) throw new InvalidKey('n has leading zeros')
+    if ((decode(n).at(-1) ?? 0) % 2 === 0) throw new InvalidKey('n is even')
+    if (members['e'] !== 'AQAB') throw new InvalidKey('e is not 65537')
+    return { algorithm: alg, jwk: { kty, n, e: 'AQAB', alg } }
+  }
+  if (kty === 'AKP' && alg === 'ML-DSA-44') {
+    return { algorithm: alg, jwk: { kty, pub: readBytes(members, 'pub', 1312), alg } }
+  }
+  throw new InvalidKey('kty, crv and alg name no algorithm that is allowed')
+}
+
+const RSA_MODULUS_BYTES_MIN = 256
+/** A larger key verifies no better and costs whoever checks a signature. */
+const RSA_MODULUS_BYTES_MAX = 512
+
+function readBytes(members: JsonObject, name: string, bytesMin: number, bytesMax = bytesMin): string {
+  const text = members[name]
+  if (typeof text !== 'string') throw new InvalidKey(`${name} is missing`)
+  const { length } = decodeMember(name, text)
+  if (length < bytesMin || length > bytesMax) throw new InvalidKey(`${name} has a wrong length`)
+  return text
+}
+
+function decodeMember(name: string, text: string): Uint8Array {
+  try {
+    return decode(text)
+  } catch {
+    throw new InvalidKey(`${name} is not base64url`)
+  }
+}
+
+/**
+ * Anybody can sign for such a key, and OpenSSL takes it. The y coordinates (sign bit cleared, hex, little-endian) of
+ * the eight points of small order, with the encodings of two of them that exceed the field.
+ */
+function isSmallOrder(point: Uint8Array): boolean {
+  const y = Buffer.from(point)
+  y[31] = (y[31] ?? 0) & 0x7f
+  return smallOrder.has(y.toString('hex'))
+}
+
+const smallOrder: ReadonlySet<string> = new Set([
+  '00'.repeat(32),
+  `01${'00'.repeat(31)}`,
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  `ec${'ff'.repeat(30)}7f`,
+  `ed${'ff'.repeat(30)}7f`,
+  `ee${'ff'.repeat(30)}7f`,
+])
