@@ -10,6 +10,8 @@ import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import pino, { type Logger } from 'pino'
 import type { z } from 'zod'
 
+export type { Logger }
+
 /** What a service gives back once it answers. */
 export interface Running {
   /** Shown to whoever started the process: URLs, names; never a secret. */
