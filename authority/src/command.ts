@@ -1,0 +1,200 @@
+/**
+ * A command: who may give it, and what it does to the manifest. One operator can narrow trust at once; a block key of
+ * the charter, the sentinel's, can block and nothing else. Form and refusals: spec/command.md.
+ *
+ *     eyJ… {"alg":"EdDSA","typ":"operator-command+jwt","kid":"…"} . {"op":"block","kid":"…","reason":"…","iat":…,"jti":"…"} . …
+ *
+ * @module
+ */
+
+import type { Charter } from '@countersign/validator/charter'
+import { importOnce } from '@countersign/validator/document'
+import { type CompactJws, readCompact, sameType, verifySignature } from '@countersign/validator/jws'
+import type { Cutoff, Manifest, ManifestKey } from '@countersign/validator/manifest'
+import { Members } from '@countersign/validator/members'
+import { Denial } from './denial.ts'
+import {
+  activate,
+  activeKey,
+  block,
+  CLOCK_SKEW_SECONDS,
+  retire,
+  revoke,
+  type Slot,
+  slotsOf,
+  standingNextKey,
+} from './lifecycle.ts'
+
+export const COMMAND_TYPE = 'operator-command+jwt'
+
+export const operations = ['block', 'revoke', 'retire', 'rotate', 'cutoff'] as const
+export type Operation = (typeof operations)[number]
+
+/** What the signed payload says, as spec/command.md has it. */
+export interface CommandClaims {
+  readonly op: Operation
+  readonly realm?: string
+  readonly kid?: string
+  readonly tenant?: string
+  readonly sub?: string
+  readonly reason: string
+  readonly before?: number
+  readonly iat: number
+  readonly jti: string
+}
+
+export interface Command extends CommandClaims {
+  /** The operator's id, or `block-key` and the thumbprint of the key. */
+  readonly by: string
+}
+
+/** What a manifest says of keys and cutoffs: what commands and time change. */
+export type Trust = Pick<Manifest, 'keys' | 'cutoffs'>
+
+/** A command signed longer ago may come from whoever recorded it. */
+const AGE_SECONDS_MAX = 60
+
+/** Throws `Denial` unless somebody who may give it signed this command within the last minute. */
+export function readCommand(token: string, charter: Charter, now: number): Command {
+  const jws = parse(token)
+  const { by, mayOnlyBlock } = authorOf(jws, charter)
+  const claims = readClaims(jws)
+  if (Math.abs(now - claims.iat) > AGE_SECONDS_MAX) throw new Denial('command_stale')
+  if (mayOnlyBlock && claims.op !== 'block') throw new Denial('command_not_allowed')
+  return { ...claims, by }
+}
+
+/** What the command makes of `trust`; the same object when there is nothing left to do. Throws `Denial`. */
+export function applyCommand<T extends Trust>(trust: T, charter: Charter, command: Command, now: number): T {
+  const { op, by, reason } = command
+  switch (op) {
+    case 'block':
+      return withKey(trust, command, (key) => block(key, by, reason, now))
+    case 'revoke':
+      return withKey(trust, command, (key) => revoke(key, reason, now))
+    case 'retire':
+      return withKey(trust, command, (key) => retire(key, now))
+    case 'rotate':
+      return slotsMeant(trust, charter, command).reduce((rotated, slot) => rotate(rotated, slot, now), trust)
+    case 'cutoff':
+      return cutOff(trust, charter, command, now)
+    default:
+      return op satisfies never
+  }
+}
+
+/** Lets the standing next key of a slot take over. A killed key is not waited for: it has nothing left to verify. */
+export function rotate<T extends Trust>(trust: T, slot: Slot, now: number): T {
+  const next = standingNextKey(slot)
+  if (next === undefined) throw new Denial('no_next_key')
+  const active = activeKey(slot)
+  const changed = [activate(next, now), ...(active === undefined ? [] : [retire(active, now)])]
+  return withKeys(trust, changed)
+}
+
+/** `trust` with these keys put in or replaced. */
+export function withKeys<T extends Trust>(trust: T, changed: readonly ManifestKey[]): T {
+  const keys = new Map(trust.keys)
+  for (const key of changed) keys.set(key.kid, key)
+  return { ...trust, keys }
+}
+
+function withKey<T extends Trust>(trust: T, { kid }: Command, change: (key: ManifestKey) => ManifestKey): T {
+  const key = trust.keys.get(kid ?? '')
+  if (key === undefined) throw new Denial('unknown_key')
+  const changed = change(key)
+  return changed === key ? trust : withKeys(trust, [changed])
+}
+
+function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: Command): Slot[] {
+  const slots = slotsOf(charter, trust.keys.values())
+  if (realm !== undefined) {
+    if (!charter.realms.has(realm)) throw new Denial('unknown_realm')
+    return slots.filter((slot) => slot.realm === realm)
+  }
+  const meant = slots.filter((slot) => slot.keys.some((key) => key.kid === kid))
+  if (meant.length === 0) throw new Denial('unknown_key')
+  return meant
+}
+
+/** A cutoff only moves forward: the later one of two for the same tokens stays. */
+function cutOff<T extends Trust>(trust: T, charter: Charter, command: Command, now: number): T {
+  const { realm, kid, tenant, sub, before = now } = command
+  if (realm !== undefined && !charter.realms.has(realm)) throw new Denial('unknown_realm')
+  if (kid !== undefined && !trust.keys.has(kid)) throw new Denial('unknown_key')
+  // Later than now it would refuse tokens still to come, and milliseconds would refuse them for good.
+  if (before > now + CLOCK_SKEW_SECONDS) throw new Denial('command_malformed', 'before lies in the future')
+  const cutoff: Cutoff = {
+    ...(realm !== undefined && { realm }),
+    ...(kid !== undefined && { kid }),
+    ...(tenant !== undefined && { tenant }),
+    ...(sub !== undefined && { subject: sub }),
+    before,
+  }
+  const same = trust.cutoffs.find((other) => nameOf(other) === nameOf(cutoff))
+  if (same !== undefined && same.before >= before) return trust
+  return { ...trust, cutoffs: [...trust.cutoffs.filter((other) => other !== same), cutoff] }
+}
+
+function nameOf({ realm, kid, tenant, subject }: Cutoff): string {
+  return JSON.stringify([realm, kid, tenant, subject])
+}
+
+function parse(token: string): CompactJws {
+  try {
+    return readCompact(token)
+  } catch {
+    throw new Denial('command_malformed')
+  }
+}
+
+function authorOf(jws: CompactJws, charter: Charter): { by: string; mayOnlyBlock: boolean } {
+  const { header, signature, signingInput } = jws
+  if (!sameType(header.typ, COMMAND_TYPE)) throw new Denial('command_malformed')
+  const authors = [
+    ...charter.operators.map(({ id, jwk }) => ({ by: id, mayOnlyBlock: false, key: importOnce(jwk) })),
+    ...charter.blockKeys.map((jwk) => {
+      const key = importOnce(jwk)
+      return { by: `block-key ${key.kid}`, mayOnlyBlock: true, key }
+    }),
+  ]
+  const author = authors.find(({ key }) => key.kid === header.kid && key.algorithm === header.alg)
+  if (author === undefined) throw new Denial('command_not_authorised')
+  const { key } = author
+  if (!verifySignature(key.algorithm, key.key, signingInput, signature)) throw new Denial('command_not_authorised')
+  return author
+}
+
+/** Which members each operation needs; `cutoff` and `rotate` need one of several. */
+const namesNeeded: Readonly<Record<Operation, readonly (keyof CommandClaims)[]>> = {
+  block: ['kid'],
+  revoke: ['kid'],
+  retire: ['kid'],
+  rotate: ['realm', 'kid'],
+  cutoff: ['realm', 'kid', 'tenant', 'sub'],
+}
+
+const members = ['realm', 'kid', 'tenant', 'sub'] as const
+
+function readClaims({ claims }: CompactJws): CommandClaims {
+  try {
+    const read = new Members(claims, 'command')
+    const command: CommandClaims = {
+      op: read.oneOf('op', operations),
+      ...Object.fromEntries(members.filter((name) => read.has(name)).map((name) => [name, read.text(name)])),
+      reason: read.text('reason'),
+      ...(read.has('before') && { before: read.time('before') }),
+      iat: read.time('iat'),
+      jti: read.text('jti', /^[A-Za-z0-9_-]{22,128}$/),
+    }
+    read.end()
+    const needed = namesNeeded[command.op]
+    if (!needed.some((name) => command[name] !== undefined)) {
+      throw new Denial('command_malformed', `${command.op} needs ${needed.join(' or ')}`)
+    }
+    return command
+  } catch (error) {
+    if (error instanceof Denial) throw error
+    throw new Denial('command_malformed', (error as Error).message)
+  }
+}
