@@ -1,7 +1,20 @@
 /**
- * What the log stores for one token: no personal data, 90 bytes.
+ * What the log stores for one token: no personal data, 90 bytes. Format: spec/entry.md.
+ *
+ *     uint8 version = 1; uint8 token_type; opaque key_thumbprint[32]; uint64 issued_at; uint64 expires_at;
+ *     uint64 serial; opaque payload_sha256[32];
  * @module
  */
+
+import { hash } from 'node:crypto'
+import { decode } from './base64url.ts'
+import { Refusal } from './refusal.ts'
+
+/** Leaf hash of an encoded entry. */
+export { leafHash } from './tree.ts'
+
+export const ENTRY_BYTES = 90
+const VERSION = 1
 
 /** Written into the entry as the number that stands here. */
 export const tokenTypes = { access: 1, id: 2, logout: 3, set: 4, manifest: 16 } as const
@@ -27,4 +40,76 @@ export interface Entry {
   readonly serial: number
   /** SHA-256 over the ASCII payload segment of the token. */
   readonly payloadSha256: Uint8Array
+}
+
+/** What of a token its entry is made from; the serial comes from the signer, and later from the receipt. */
+export interface EntryParts {
+  readonly tokenType: TokenType
+  readonly kid: string
+  readonly issuedAt: number
+  /** A token that names no end, as a SET may, has `issuedAt` here: it promises nothing beyond its issue. */
+  readonly expiresAt: number
+  readonly serial: number
+  readonly payloadSegment: string
+}
+
+/** The entry that a token has, or should have, in the log. Throws `Refusal('malformed')` for a kid that is no thumbprint. */
+export function entryOf({ tokenType, kid, issuedAt, expiresAt, serial, payloadSegment }: EntryParts): Entry {
+  return {
+    tokenType,
+    keyThumbprint: decode(kid),
+    issuedAt,
+    expiresAt,
+    serial,
+    payloadSha256: hash('sha256', payloadSegment, 'buffer'),
+  }
+}
+
+/** Throws `Refusal('malformed')` for an entry that cannot be written exactly: a fraction, a number below zero. */
+export function encodeEntry(entry: Entry): Uint8Array {
+  const { keyThumbprint, payloadSha256 } = entry
+  if (keyThumbprint.length !== 32 || payloadSha256.length !== 32) throw new Refusal('malformed')
+  const bytes = new Uint8Array(ENTRY_BYTES)
+  const view = new DataView(bytes.buffer)
+  bytes[0] = VERSION
+  bytes[1] = tokenTypes[entry.tokenType]
+  bytes.set(keyThumbprint, 2)
+  writeUint64(view, 34, entry.issuedAt)
+  writeUint64(view, 42, entry.expiresAt)
+  writeUint64(view, 50, entry.serial)
+  bytes.set(payloadSha256, 58)
+  return bytes
+}
+
+/** Throws `Refusal('malformed')` for anything that `encodeEntry` would not have written. */
+export function decodeEntry(bytes: Uint8Array): Entry {
+  if (bytes.length !== ENTRY_BYTES || bytes[0] !== VERSION) throw new Refusal('malformed')
+  const tokenType = typeOfNumber.get(bytes[1] ?? 0)
+  if (tokenType === undefined) throw new Refusal('malformed')
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return {
+    tokenType,
+    keyThumbprint: bytes.slice(2, 34),
+    issuedAt: readUint64(view, 34),
+    expiresAt: readUint64(view, 42),
+    serial: readUint64(view, 50),
+    payloadSha256: bytes.slice(58, 90),
+  }
+}
+
+const typeOfNumber: ReadonlyMap<number, TokenType> = new Map(
+  Object.entries(tokenTypes).map(([type, number]) => [number, type as TokenType]),
+)
+
+/** Numbers stay below 2^53, so that each is exact here and in every JSON that it came from. */
+function writeUint64(view: DataView, offset: number, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0) throw new Refusal('malformed')
+  view.setUint32(offset, Math.floor(value / 2 ** 32))
+  view.setUint32(offset + 4, value % 2 ** 32)
+}
+
+function readUint64(view: DataView, offset: number): number {
+  const value = view.getUint32(offset) * 2 ** 32 + view.getUint32(offset + 4)
+  if (!Number.isSafeInteger(value)) throw new Refusal('malformed')
+  return value
 }

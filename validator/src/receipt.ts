@@ -1,0 +1,216 @@
+/**
+ * The witness's countersignature on a subtree of its log, with the path that proves one entry inside. Format and
+ * rules: spec/receipt.md.
+ *
+ *     uint8 version = 1; uint8 key_id[4]; varint serial; varint start; varint size; varint offset;
+ *     opaque path[32 * n]; opaque signature[64];
+ *
+ * A varint is unsigned LEB128 in its shortest form; `n` follows from size and offset. A lone token has a subtree of
+ * one; a batch shares one signature, which is verified once and then only hashed towards.
+ * @module
+ */
+
+import { hash, type KeyObject } from 'node:crypto'
+import { decode } from './base64url.ts'
+import { signInput, verifySignature } from './jws.ts'
+import type { ManifestLog } from './manifest.ts'
+import { Refusal } from './refusal.ts'
+import { HASH_BYTES, inclusionPathLength, isSubtree, type Range, rootFromInclusion } from './tree.ts'
+
+/** Longer paths would outgrow the header that a receipt travels in. */
+export const SUBTREE_SIZE_MAX = 32
+
+const VERSION = 1
+const SIGNATURE_BYTES = 64
+
+export interface Receipt {
+  /** Names the log and the key: first four bytes of a hash, as in a signed note. */
+  readonly keyId: number
+  /** The entry's serial, which the token itself does not carry. */
+  readonly serial: number
+  /** The subtree [start, start + size), at most `SUBTREE_SIZE_MAX` leaves. */
+  readonly start: number
+  readonly size: number
+  /** The entry's place in the subtree; its index in the log is `start` + `offset`. */
+  readonly offset: number
+  readonly path: readonly Uint8Array[]
+  readonly signature: Uint8Array
+}
+
+/**
+ * Throws `Refusal('receipt_invalid')` unless the log countersigned a subtree that holds this leaf where the receipt
+ * says. Give the same `verified` each time, and a batch costs one signature check.
+ */
+export function verifyReceipt(
+  receipt: Receipt,
+  leaf: Uint8Array,
+  log: ManifestLog,
+  verified?: VerifiedRoots,
+): void {
+  const { start, size, offset, path, signature } = receipt
+  if (receipt.keyId !== log.receiptKeyId) throw invalid()
+  const root = rootFromInclusion(leaf, offset, size, path)
+  if (root === undefined) throw invalid()
+  // Another entry of the batch has been here: the signature stands for all of them.
+  if (size > 1 && verified?.has(log, receipt, root)) return
+  const message = countersignedMessage(log.witness, log.origin, { start, end: start + size }, root)
+  if (!verifySignature('ES256', log.receiptKey, message, signature)) throw invalid()
+  if (size > 1) verified?.add(log, receipt, root)
+}
+
+/** Countersigns a subtree: what makes its entries issued. */
+export function countersign(
+  witness: string,
+  origin: string,
+  subtree: Range,
+  root: Uint8Array,
+  privateKey: KeyObject,
+): Uint8Array {
+  return signInput('ES256', privateKey, countersignedMessage(witness, origin, subtree, root))
+}
+
+/** C2SP `cosigned_message` (tlog-cosignature): what is signed for a subtree, or with a time for a whole tree. */
+export function countersignedMessage(
+  witness: string,
+  origin: string,
+  { start, end }: Range,
+  root: Uint8Array,
+  timestamp = 0,
+): Uint8Array {
+  const [name, log] = [Buffer.from(witness), Buffer.from(origin)]
+  const message = Buffer.alloc(LABEL.length + 1 + name.length + 8 + 1 + log.length + 16 + HASH_BYTES)
+  let at = LABEL.copy(message)
+  at = message.writeUInt8(name.length, at)
+  at += name.copy(message, at)
+  at = message.writeBigUInt64BE(BigInt(timestamp), at)
+  at = message.writeUInt8(log.length, at)
+  at += log.copy(message, at)
+  at = message.writeBigUInt64BE(BigInt(start), at)
+  at = message.writeBigUInt64BE(BigInt(end), at)
+  message.set(root, at)
+  return message
+}
+
+const LABEL = Buffer.from('subtree/v1\n\0')
+
+/** What receipts name a log and its key by: SHA-256(origin || "\n" || 0xff || name of the format || point), 4 bytes. */
+export function receiptKeyId(origin: string, receiptKey: KeyObject): number {
+  const { x = '', y = '' } = receiptKey.export({ format: 'jwk' })
+  const named = Buffer.concat([
+    Buffer.from(`${origin}\n`),
+    Uint8Array.of(0xff),
+    Buffer.from('countersign/receipt/es256'),
+    Uint8Array.of(0x04),
+    decode(x),
+    decode(y),
+  ])
+  return hash('sha256', named, 'buffer').readUInt32BE(0)
+}
+
+export function encodeReceipt(receipt: Receipt): Uint8Array {
+  const head = [VERSION, 0, 0, 0, 0]
+  for (const value of [receipt.serial, receipt.start, receipt.size, receipt.offset]) pushVarint(head, value)
+  const bytes = Buffer.alloc(head.length + receipt.path.length * HASH_BYTES + SIGNATURE_BYTES)
+  bytes.set(head)
+  bytes.writeUInt32BE(receipt.keyId, 1)
+  let at = head.length
+  for (const sibling of [...receipt.path, receipt.signature]) {
+    bytes.set(sibling, at)
+    at += sibling.length
+  }
+  return bytes
+}
+
+/** Throws `Refusal('receipt_invalid')` for anything that `encodeReceipt` would not have written for a valid subtree. */
+export function decodeReceipt(bytes: Uint8Array): Receipt {
+  if (bytes[0] !== VERSION || bytes.length < HEAD_BYTES_MIN + SIGNATURE_BYTES) throw invalid()
+  const keyId = new DataView(bytes.buffer, bytes.byteOffset).getUint32(1)
+  const cursor = { at: 5 }
+  const serial = readVarint(bytes, cursor)
+  const start = readVarint(bytes, cursor)
+  const size = readVarint(bytes, cursor)
+  const offset = readVarint(bytes, cursor)
+  const end = start + size
+  if (size > SUBTREE_SIZE_MAX || offset >= size || !Number.isSafeInteger(end)) throw invalid()
+  if (!isSubtree({ start, end })) throw invalid()
+  const pathEnd = cursor.at + inclusionPathLength(offset, size) * HASH_BYTES
+  if (bytes.length !== pathEnd + SIGNATURE_BYTES) throw invalid()
+  const path: Uint8Array[] = []
+  for (let at = cursor.at; at < pathEnd; at += HASH_BYTES) path.push(bytes.subarray(at, at + HASH_BYTES))
+  return { keyId, serial, start, size, offset, path, signature: bytes.subarray(pathEnd) }
+}
+
+/** Version, key id and four varints. */
+const HEAD_BYTES_MIN = 9
+
+/**
+ * Batches whose signature has been verified, so that the next entry of one costs hashes alone. Bounded: two
+ * generations of `batchesMax`, of which the older is dropped when the newer is full. Kept per log object, so that a
+ * new manifest starts anew and nothing verified under one key counts under another.
+ */
+export class VerifiedRoots {
+  readonly #batchesMax: number
+  #newer = new WeakMap<ManifestLog, Set<string>>()
+  #older = new WeakMap<ManifestLog, Set<string>>()
+  #newerCount = 0
+
+  constructor(batchesMax = 4096) {
+    this.#batchesMax = batchesMax
+  }
+
+  has(log: ManifestLog, receipt: Receipt, root: Uint8Array): boolean {
+    const batch = nameOf(receipt, root)
+    if (this.#newer.get(log)?.has(batch)) return true
+    if (!this.#older.get(log)?.has(batch)) return false
+    this.#keep(log, batch)
+    return true
+  }
+
+  add(log: ManifestLog, receipt: Receipt, root: Uint8Array): void {
+    this.#keep(log, nameOf(receipt, root))
+  }
+
+  #keep(log: ManifestLog, batch: string): void {
+    if (this.#newerCount >= this.#batchesMax) {
+      this.#older = this.#newer
+      this.#newer = new WeakMap()
+      this.#newerCount = 0
+    }
+    const batches = this.#newer.get(log) ?? new Set()
+    this.#newer.set(log, batches.add(batch))
+    this.#newerCount++
+  }
+}
+
+/** Everything that the signature is over, and the signature itself: any other combination is verified anew. */
+function nameOf({ start, size, signature }: Receipt, root: Uint8Array): string {
+  return `${start}+${size}:${latin1(root)}${latin1(signature)}`
+}
+
+function latin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('latin1')
+}
+
+function pushVarint(bytes: number[], value: number): void {
+  let rest = value
+  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80)
+  bytes.push(rest)
+}
+
+function readVarint(bytes: Uint8Array, cursor: { at: number }): number {
+  let value = 0
+  for (let scale = 1; ; scale *= 0x80) {
+    const byte = bytes[cursor.at++]
+    if (byte === undefined) throw invalid()
+    value += (byte & 0x7f) * scale
+    if (!Number.isSafeInteger(value)) throw invalid()
+    if (byte >= 0x80) continue
+    // A zero in the last place would give one number two encodings.
+    if (byte === 0 && scale > 1) throw invalid()
+    return value
+  }
+}
+
+function invalid(): Refusal {
+  return new Refusal('receipt_invalid')
+}
