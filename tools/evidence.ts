@@ -38,6 +38,8 @@ export function readEvidence(): Evidence {
   const evidence = new Map<string, Named[]>()
   for (const [path, text] of readSources(...SOURCES)) {
     for (const title of new Set(readStrings(path, text))) {
+      // One word is no title: a hexadecimal digit pair looks like a flaw.
+      if (!title.includes(' ')) continue
       for (const number of numbersIn(title)) {
         evidence.set(number, [...(evidence.get(number) ?? []), { title, path }])
       }
