@@ -10,6 +10,7 @@ const commands: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   up: async () => (await import('./up.ts')).up,
   verify: async () => (await import('./verify.ts')).verify,
   key: async () => (await import('./key.ts')).key,
+  cutoff: async () => (await import('./key.ts')).cutoff,
   log: async () => (await import('./log.ts')).log,
 }
 

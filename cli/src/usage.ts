@@ -8,7 +8,7 @@ export const usage = `countersign: token signing that stays safe when a signing 
           block  --ready FILE --kid KID --reason …   no validator accepts it from now on; two people can lift it
           revoke --ready FILE --kid KID --reason …   the same, for good
           retire --ready FILE --kid KID --reason …   stop verifying what it signed
-          cutoff --ready FILE [--realm R] [--kid K] [--tenant T] [--sub S] --reason …
+  cutoff         --ready FILE [--realm R] [--kid K] [--tenant T] [--sub S] --reason …
                                                      refuse what was issued before now
   log     fsck   --url URL --vkey VKEY               prove a whole log; exit 1 when it does not hold
 
