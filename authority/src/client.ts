@@ -5,9 +5,9 @@
  */
 
 import { type KeyObject, randomBytes } from 'node:crypto'
-import { encode } from '@countersign/validator/base64url'
-import { type PublicJwk, signInput } from '@countersign/validator/jws'
-import type { CommandClaims } from './command.ts'
+import type { PublicJwk } from '@countersign/validator/jws'
+import { signStatement } from '@countersign/validator/statement'
+import { COMMAND_TYPE, type CommandClaims } from './command.ts'
 import type { DenialCode } from './denial.ts'
 
 export type { Operation } from './command.ts'
@@ -70,12 +70,9 @@ export async function sendCommand(authority: string, order: Order, author: Autho
 }
 
 /** The compact JWS that a command is sent as. */
-export function signCommand(order: Order, { kid, privateKey }: Author, now: number): string {
+export function signCommand(order: Order, { privateKey }: Author, now: number): string {
   const claims: CommandClaims = { ...order, iat: Math.floor(now), jti: randomBytes(16).toString('base64url') }
-  const input = [{ alg: 'EdDSA', typ: 'operator-command+jwt', kid }, claims]
-    .map((part) => encode(Buffer.from(JSON.stringify(part))))
-    .join('.')
-  return `${input}.${encode(signInput('EdDSA', privateKey, input))}`
+  return signStatement(COMMAND_TYPE, claims, privateKey)
 }
 
 /** Who has acknowledged the newest manifest, and who is silent. */
@@ -98,7 +95,10 @@ async function request<Answer>(url: URL, init: RequestInit): Promise<Answer> {
   const [status, text] = await exchange(url, init)
   const answer = parse(text)
   if (status < 300) return answer as Answer
-  const { error, error_description: description } = answer as { error?: DenialCode; error_description?: string }
+  const { error, error_description: description } = answer as {
+    error?: DenialCode
+    error_description?: string
+  }
   throw new AuthorityError(error ?? 'invalid_answer', description ?? `status ${status}`, status >= 500)
 }
 

@@ -8,10 +8,12 @@
  */
 
 import type { Charter } from '@countersign/validator/charter'
-import { importOnce } from '@countersign/validator/document'
-import { type CompactJws, readCompact, sameType, verifySignature } from '@countersign/validator/jws'
+import { DocumentRefusal, importOnce } from '@countersign/validator/document'
+import type { JsonObject } from '@countersign/validator/json'
+import { readCompact } from '@countersign/validator/jws'
 import type { Cutoff, Manifest, ManifestKey } from '@countersign/validator/manifest'
 import { Members } from '@countersign/validator/members'
+import { verifyStatement } from '@countersign/validator/statement'
 import { Denial } from './denial.ts'
 import {
   activate,
@@ -56,9 +58,8 @@ const AGE_SECONDS_MAX = 60
 
 /** Throws `Denial` unless somebody who may give it signed this command within the last minute. */
 export function readCommand(token: string, charter: Charter, now: number): Command {
-  const jws = parse(token)
-  const { by, mayOnlyBlock } = authorOf(jws, charter)
-  const claims = readClaims(jws)
+  const { by, mayOnlyBlock, payload } = verifyAuthor(token, charter)
+  const claims = readClaims(payload)
   if (Math.abs(now - claims.iat) > AGE_SECONDS_MAX) throw new Denial('command_stale')
   if (mayOnlyBlock && claims.op !== 'block') throw new Denial('command_not_allowed')
   return { ...claims, by }
@@ -140,29 +141,25 @@ function nameOf({ realm, kid, tenant, subject }: Cutoff): string {
   return JSON.stringify([realm, kid, tenant, subject])
 }
 
-function parse(token: string): CompactJws {
-  try {
-    return readCompact(token)
-  } catch {
-    throw new Denial('command_malformed')
-  }
-}
-
-function authorOf(jws: CompactJws, charter: Charter): { by: string; mayOnlyBlock: boolean } {
-  const { header, signature, signingInput } = jws
-  if (!sameType(header.typ, COMMAND_TYPE)) throw new Denial('command_malformed')
+function verifyAuthor(
+  token: string,
+  charter: Charter,
+): { by: string; mayOnlyBlock: boolean; payload: JsonObject } {
   const authors = [
-    ...charter.operators.map(({ id, jwk }) => ({ by: id, mayOnlyBlock: false, key: importOnce(jwk) })),
-    ...charter.blockKeys.map((jwk) => {
-      const key = importOnce(jwk)
-      return { by: `block-key ${key.kid}`, mayOnlyBlock: true, key }
-    }),
+    ...charter.operators.map(({ id, jwk }) => ({ by: id, mayOnlyBlock: false, jwk })),
+    ...charter.blockKeys.map((jwk) => ({ by: `block-key ${importOnce(jwk).kid}`, mayOnlyBlock: true, jwk })),
   ]
-  const author = authors.find(({ key }) => key.kid === header.kid && key.algorithm === header.alg)
-  if (author === undefined) throw new Denial('command_not_authorised')
-  const { key } = author
-  if (!verifySignature(key.algorithm, key.key, signingInput, signature)) throw new Denial('command_not_authorised')
-  return author
+  try {
+    const keys = authors.map(({ jwk }) => jwk)
+    const payload = verifyStatement(token, COMMAND_TYPE, keys)
+    const { kid } = readCompact(token).header
+    const author = authors.find(({ jwk }) => importOnce(jwk).kid === kid)
+    if (author === undefined) throw new Denial('command_not_authorised')
+    return { ...author, payload }
+  } catch (error) {
+    if (!(error instanceof DocumentRefusal)) throw error
+    throw new Denial(error.flaw === 'signature_invalid' ? 'command_not_authorised' : 'command_malformed')
+  }
 }
 
 /** Which members each operation needs; `cutoff` and `rotate` need one of several. */
@@ -176,25 +173,28 @@ const namesNeeded: Readonly<Record<Operation, readonly (keyof CommandClaims)[]>>
 
 const members = ['realm', 'kid', 'tenant', 'sub'] as const
 
-function readClaims({ claims }: CompactJws): CommandClaims {
+function readClaims(payload: JsonObject): CommandClaims {
   try {
-    const read = new Members(claims, 'command')
+    const read = new Members(payload, 'command')
     const command: CommandClaims = {
       op: read.oneOf('op', operations),
       ...Object.fromEntries(members.filter((name) => read.has(name)).map((name) => [name, read.text(name)])),
       reason: read.text('reason'),
       ...(read.has('before') && { before: read.time('before') }),
       iat: read.time('iat'),
+      // At least 128 bits, so that nobody else's command has the same.
       jti: read.text('jti', /^[A-Za-z0-9_-]{22,128}$/),
     }
     read.end()
-    const needed = namesNeeded[command.op]
-    if (!needed.some((name) => command[name] !== undefined)) {
-      throw new Denial('command_malformed', `${command.op} needs ${needed.join(' or ')}`)
-    }
-    return command
+    return checkNames(command)
   } catch (error) {
-    if (error instanceof Denial) throw error
-    throw new Denial('command_malformed', (error as Error).message)
+    if (!(error instanceof DocumentRefusal)) throw error
+    throw new Denial('command_malformed', error.message)
   }
+}
+
+function checkNames(command: CommandClaims): CommandClaims {
+  const needed = namesNeeded[command.op]
+  if (needed.some((name) => command[name] !== undefined)) return command
+  throw new Denial('command_malformed', `${command.op} needs ${needed.join(' or ')}`)
 }

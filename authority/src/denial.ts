@@ -28,7 +28,10 @@ export type DenialCode =
 /** One row per cause. 503 says: the same request may succeed later. */
 export const denials: Readonly<Record<DenialCode, { readonly status: number; readonly message: string }>> = {
   command_malformed: { status: 400, message: 'this is not a signed command of a known kind' },
-  command_not_authorised: { status: 401, message: 'no operator or block key of the charter signed this command' },
+  command_not_authorised: {
+    status: 401,
+    message: 'no operator or block key of the charter signed this command',
+  },
   command_not_allowed: { status: 403, message: 'a block key may block a key and nothing else' },
   command_stale: { status: 401, message: 'the command was signed more than a minute ago, or ahead of time' },
   command_replayed: { status: 409, message: 'a command with this jti has been carried out before' },

@@ -51,10 +51,10 @@ export function standingNextKey(slot: Slot): ManifestKey | undefined {
   return published.sort((a, b) => b.signUntil - a.signUntil)[0]
 }
 
-/** Should a next key be published now? Also when the standing one could no longer serve a whole rotation. */
+/** Should a next key be published now? Also when the standing one has waited through half of its life. */
 export function shouldPublish(slot: Slot, now: number): boolean {
   const next = standingNextKey(slot)
-  return next === undefined || next.signUntil - now <= slot.charter.rotationSeconds
+  return next === undefined || next.signUntil - now <= slot.charter.keyAgeSecondsMax / 2
 }
 
 /**
@@ -79,7 +79,10 @@ export function age(key: ManifestKey, now: number): ManifestKey {
 }
 
 /** When a key that is published now may sign at the earliest, and until when at the latest. */
-export function windowOf(realm: CharterRealm, now: number): Pick<ManifestKey, 'notBefore' | 'signUntil' | 'verifyUntil'> {
+export function windowOf(
+  realm: CharterRealm,
+  now: number,
+): Pick<ManifestKey, 'notBefore' | 'signUntil' | 'verifyUntil'> {
   const signUntil = now + realm.keyAgeSecondsMax
   return {
     notBefore: now + PREPUBLISH_SECONDS,

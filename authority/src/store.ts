@@ -7,7 +7,7 @@
  * @module
  */
 
-import { openDatabase, type Migrations } from '@countersign/service/database'
+import { type Migrations, openDatabase } from '@countersign/service/database'
 import type { SignedDocument } from '@countersign/validator/document'
 import type { PublicJwk } from '@countersign/validator/jws'
 import { type Generated, type Kysely, sql } from 'kysely'
@@ -72,7 +72,10 @@ export async function openStore(file: string): Promise<Store> {
       return rows.map(({ document }) => JSON.parse(document) as SignedDocument)
     },
     addCharter: async (version, document) => {
-      await database.insertInto('charters').values({ version, document: JSON.stringify(document) }).execute()
+      await database
+        .insertInto('charters')
+        .values({ version, document: JSON.stringify(document) })
+        .execute()
     },
     newestManifest: async () => {
       const row = await database
@@ -110,7 +113,8 @@ export async function openStore(file: string): Promise<Store> {
       }),
     recordCommand: (carriedOut, version) => insertCommand(database, carriedOut, version),
     isCommandKnown: async (jti) =>
-      (await database.selectFrom('commands').select('id').where('jti', '=', jti).executeTakeFirst()) !== undefined,
+      (await database.selectFrom('commands').select('id').where('jti', '=', jti).executeTakeFirst()) !==
+      undefined,
     validators: async () => {
       const rows = await database.selectFrom('validators').selectAll().orderBy('name').execute()
       return rows.map(({ name, jwk, version, acknowledged_at }) => ({
@@ -217,5 +221,8 @@ async function insertCommand(
   version: number,
 ): Promise<void> {
   const { jti, by, op, realm = null, kid = null, reason } = command
-  await database.insertInto('commands').values({ jti, at, by, op, realm, kid, reason, token, version }).execute()
+  await database
+    .insertInto('commands')
+    .values({ jti, at, by, op, realm, kid, reason, token, version })
+    .execute()
 }
