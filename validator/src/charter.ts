@@ -1,10 +1,25 @@
 /**
- * The charter: what each realm may ever sign, approved by its operators, k of n.
+ * The charter: what each realm may ever sign, approved by its operators, k of n. A validator pins the operators of
+ * the first one (the trust anchor); each later charter is approved under the one before. Format: spec/charter.md.
  * @module
  */
 
+import type { KeyObject } from 'node:crypto'
+import {
+  DocumentRefusal,
+  encodePayload,
+  importOnce,
+  readDocument,
+  readPayload,
+  refuseAs,
+  type SignedDocument,
+  signDocument,
+  verifyDocument,
+} from './document.ts'
 import type { TokenType } from './entry.ts'
-import type { Algorithm, PublicJwk } from './jws.ts'
+import type { JsonObject, JsonValue } from './json.ts'
+import { type Algorithm, algorithms, type ImportedKey, importPublicJwk, type PublicJwk } from './jws.ts'
+import { Members } from './members.ts'
 
 /** A person who may approve: `id` is their name in records, `jwk` the key they approve with. */
 export interface Operator {
@@ -49,4 +64,243 @@ export interface Charter extends TrustAnchor {
   readonly blockKeys: readonly PublicJwk[]
   readonly witnesses: readonly CharterWitness[]
   readonly realms: ReadonlyMap<string, CharterRealm>
+}
+
+export type CharterDocument = SignedDocument
+
+const TYPE = 'charter+jwt'
+const VERSION_MAX = 2 ** 32
+const DAY_SECONDS = 24 * 3600
+const TENANT_COUNT_MAX = 10_000
+/** What realm keys sign; manifests are not among it. */
+export const realmTokenTypes = ['access', 'id', 'logout', 'set'] as const satisfies readonly TokenType[]
+/** For keys that sign documents and statements: one algorithm follows from the kind of key. */
+const documentAlgorithms = ['ES256', 'EdDSA', 'ML-DSA-44'] as const
+const realmName = /^[a-z][a-z0-9-]{0,31}$/
+const operatorId = /^[a-z0-9][a-z0-9._@-]{0,63}$/i
+const witnessName = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
+/** Lower case only, so that one tenant has one name. */
+export const tenantId = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+/**
+ * The charter of a document that was approved `under` a trust anchor (then it is version 1) or under the charter
+ * before it. Throws `DocumentRefusal`.
+ */
+export function verifyCharter(document: unknown, under: TrustAnchor | Charter): Charter {
+  const operatorKeys = under.operators.map(({ jwk }) => jwk)
+  const { payload } = verifyDocument(document, TYPE, operatorKeys, under.threshold)
+  const charter = parseCharter(payload)
+  const before = 'version' in under ? under : undefined
+  if (charter.version !== (before?.version ?? 0) + 1) {
+    throw new DocumentRefusal('version_mismatch', 'the charter is not the next one')
+  }
+  if (charter.issuedAt < (before?.issuedAt ?? 0)) {
+    throw new DocumentRefusal('version_mismatch', 'the charter is older than the one before it')
+  }
+  return charter
+}
+
+/**
+ * Adds an operator's approval to a charter: to its payload, which becomes a document, or to a document that others
+ * have approved. Refuses what no validator would take; whether the operator means it is for the operator to see.
+ */
+export function approveCharter(charter: object, operatorKey: KeyObject): CharterDocument {
+  const before = 'signatures' in charter ? readDocument(charter) : undefined
+  const segment = before?.payload ?? encodePayload(charter)
+  parseCharter(readPayload(segment))
+  const { payload, signatures } = signDocument(segment, TYPE, [operatorKey])
+  return { payload, signatures: [...(before?.signatures ?? []), ...signatures] }
+}
+
+/** The name of every key that has a role in the charter. None of them may also sign tokens. */
+export function charterKeyIds(charter: Charter): ReadonlySet<string> {
+  const keys = [
+    ...charter.operators.map(({ jwk }) => jwk),
+    ...charter.manifestKeys,
+    ...charter.blockKeys,
+    ...charter.witnesses.flatMap(({ receiptKey, checkpointKeys }) => [receiptKey, ...checkpointKeys]),
+    ...charter.realms.values().map(({ signer }) => signer),
+  ]
+  return new Set(keys.map((jwk) => importOnce(jwk).kid))
+}
+
+/** Reads a trust anchor as it stands in a configuration. Throws `DocumentRefusal`. */
+export function parseTrustAnchor(value: unknown): TrustAnchor {
+  const members = new Members(value as JsonValue, 'trust anchor')
+  const anchor = readAnchor(members, new KeyRoles())
+  members.end()
+  return anchor
+}
+
+/** Reads a charter's payload, whoever signed it. Throws `DocumentRefusal`. */
+export function parseCharter(payload: JsonObject): Charter {
+  const members = new Members(payload, 'charter')
+  const roles = new KeyRoles()
+  const charter = {
+    version: members.integer('version', 1, VERSION_MAX),
+    issuedAt: members.time('iat'),
+    ...readAnchor(members, roles),
+    manifestKeys: readKeys(members, 'manifest_keys', documentAlgorithms, roles),
+    blockKeys: readKeys(members, 'block_keys', documentAlgorithms, roles, 0),
+    witnesses: members.list('witnesses', (value, path) => readWitness(value, path, roles), {
+      least: 1,
+      most: 16,
+    }),
+    realms: readRealms(members.object('realms'), roles),
+  }
+  members.end()
+  checkDistinct(charter.witnesses, ({ name }) => name, 'charter.witnesses')
+  return charter
+}
+
+/**
+ * One key, one role: an operator who also is the authority would count twice, and a log that countersigns its own
+ * checkpoints with a signer's key would be no second party.
+ */
+class KeyRoles {
+  readonly #seen = new Set<string>()
+
+  read(value: JsonValue | undefined, path: string, allowed: readonly Algorithm[]): PublicJwk {
+    const jwk = readJwk(value, path, allowed)
+    const { kid } = importOnce(jwk)
+    if (this.#seen.has(kid)) throw new DocumentRefusal('malformed', `${path} has a role already`)
+    this.#seen.add(kid)
+    return jwk
+  }
+}
+
+/** Reads a public key that stands alone. Private members, weak keys and unknown members are refused. */
+export function readJwk(
+  value: JsonValue | undefined,
+  path: string,
+  allowed: readonly Algorithm[],
+): PublicJwk {
+  const members = new Members(value, path)
+  const { jwk, algorithm } = readKeyMembers(members)
+  members.end()
+  if (!allowed.includes(algorithm)) {
+    throw new DocumentRefusal('malformed', `${path} is of an algorithm that is not allowed there`)
+  }
+  return jwk
+}
+
+/** Reads the members that make a public key, and leaves the others to whoever calls. */
+export function readKeyMembers(members: Members): ImportedKey {
+  const present = jwkMembers.filter((name) => members.has(name))
+  const jwk = Object.fromEntries(present.map((name) => [name, members.value(name)]))
+  return refuseAs(members.path, () => importPublicJwk(jwk))
+}
+
+const jwkMembers = ['kty', 'crv', 'x', 'y', 'n', 'e', 'pub', 'alg', 'kid', 'use']
+
+function readAnchor(members: Members, roles: KeyRoles): TrustAnchor {
+  const operators = members.list(
+    'operators',
+    (value, path) => {
+      const operator = new Members(value, path)
+      const id = operator.text('id', operatorId)
+      const jwk = roles.read(operator.value('jwk'), operator.at('jwk'), documentAlgorithms)
+      operator.end()
+      return { id, jwk }
+    },
+    { least: 1, most: 64 },
+  )
+  checkDistinct(operators, ({ id }) => id, members.at('operators'))
+  return { operators, threshold: members.integer('threshold', 1, operators.length) }
+}
+
+function readKeys(
+  members: Members,
+  name: string,
+  allowed: readonly Algorithm[],
+  roles: KeyRoles,
+  least = 1,
+): readonly PublicJwk[] {
+  return members.list(name, (value, path) => roles.read(value, path, allowed), { least, most: 16 })
+}
+
+function readWitness(value: JsonValue, path: string, roles: KeyRoles): CharterWitness {
+  const members = new Members(value, path)
+  const witness = {
+    name: members.text('name', witnessName),
+    receiptKey: roles.read(members.value('receipt_key'), members.at('receipt_key'), ['ES256']),
+    checkpointKeys: readKeys(members, 'checkpoint_keys', ['EdDSA', 'ML-DSA-44'], roles),
+  }
+  members.end()
+  return witness
+}
+
+function readRealms(members: Members, roles: KeyRoles): ReadonlyMap<string, CharterRealm> {
+  const realms = new Map<string, CharterRealm>()
+  const owners = new Map<string, string>()
+  for (const name of members.names()) {
+    if (!realmName.test(name)) throw new DocumentRefusal('malformed', `${members.path} has an unusable name`)
+    const realm = readRealm(members.object(name), roles)
+    for (const word of [...realm.tenants, ...issuersOf(realm)]) {
+      // Two realms that can speak for one issuer or tenant are the merged key set of 2023 again.
+      if (owners.has(word)) throw new DocumentRefusal('malformed', `two realms claim what ${name} claims`)
+      owners.set(word, name)
+    }
+    realms.set(name, realm)
+  }
+  if (realms.size === 0) throw new DocumentRefusal('malformed', `${members.path} is empty`)
+  return realms
+}
+
+function readRealm(members: Members, roles: KeyRoles): CharterRealm {
+  const realm = {
+    issuers: members.set('issuers', /^.{1,512}$/u),
+    tenants: members.list('tenants', (value, path) => readTenant(value, path), {
+      least: 1,
+      most: TENANT_COUNT_MAX,
+    }),
+    tokenTypes: members.setOf('token_types', realmTokenTypes),
+    algorithms: members.setOf('algs', algorithms),
+    lifetimeSecondsMax: members.integer('max_ttl', 1, DAY_SECONDS),
+    signer: roles.read(members.value('signer'), members.at('signer'), ['EdDSA']),
+    rotationSeconds: members.integer('rotation_seconds', 1, 400 * DAY_SECONDS),
+    keyAgeSecondsMax: members.integer('key_age_max', 1, 400 * DAY_SECONDS),
+  }
+  members.end()
+  checkDistinct(realm.tenants, (tenant) => tenant, members.at('tenants'))
+  for (const issuer of realm.issuers) checkIssuer(issuer, members.at('issuers'))
+  if (realm.keyAgeSecondsMax < realm.rotationSeconds) {
+    throw new DocumentRefusal('malformed', `${members.at('key_age_max')} is shorter than the rotation`)
+  }
+  return realm
+}
+
+function readTenant(value: JsonValue, path: string): string {
+  if (typeof value === 'string' && tenantId.test(value)) return value
+  throw new DocumentRefusal('malformed', `${path} is not a tenant id`)
+}
+
+const PLACEHOLDER = '{tenantid}'
+
+/** Every issuer that a realm can speak for. */
+function issuersOf({ issuers, tenants }: CharterRealm): ReadonlySet<string> {
+  return new Set(issuers.flatMap((issuer) => tenants.map((tenant) => issuer.replace(PLACEHOLDER, tenant))))
+}
+
+/**
+ * An issuer is compared as text, so it has to be the only text for its URL: as the URL parser writes it, without
+ * query, fragment or credentials, and with the placeholder, if any, as one whole segment of the path.
+ */
+function checkIssuer(issuer: string, path: string): void {
+  const sample = issuer.replace(/(?<=\/)\{tenantid\}(?=\/|$)/, 'tenantid')
+  const url = URL.parse(sample)
+  const secure = url?.protocol === 'https:' || (url?.protocol === 'http:' && loopback.has(url.hostname))
+  const plain = url !== null && url.search === '' && url.hash === '' && url.username === ''
+  const canonical = url?.href === sample || url?.href === `${sample}/`
+  if (!secure || !plain || !canonical || /[?#{}]/.test(sample)) {
+    throw new DocumentRefusal('malformed', `${path} has an issuer that is not a plain https URL`)
+  }
+}
+
+const loopback: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])
+
+function checkDistinct<Item>(items: readonly Item[], nameOf: (item: Item) => string, path: string): void {
+  if (new Set(items.map(nameOf)).size < items.length) {
+    throw new DocumentRefusal('malformed', `${path} names something twice`)
+  }
 }

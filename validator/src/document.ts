@@ -1,0 +1,197 @@
+/**
+ * Signed documents: JWS in the General JSON Serialization (RFC 7515, section 7.2.1), so that several people can sign
+ * one payload.
+ *
+ *     {"payload": "…", "signatures": [{"protected": "…", "signature": "…"}, …]}
+ *
+ * Stricter than the RFC: nothing unprotected, and every signature line must be one of a known key, of the right type,
+ * and verify. One line that does not refuses the document, since nobody honest would have written it.
+ * @module
+ */
+
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { decode, encode } from './base64url.ts'
+import { isObject, type JsonObject, type JsonValue, parseObject } from './json.ts'
+import {
+  checkHeader,
+  type ImportedKey,
+  importPublicJwk,
+  type ProtectedHeader,
+  type PublicJwk,
+  signInput,
+  verifySignature,
+} from './jws.ts'
+
+export interface DocumentSignature {
+  readonly protected: string
+  readonly signature: string
+}
+
+export interface SignedDocument {
+  readonly payload: string
+  readonly signatures: readonly DocumentSignature[]
+}
+
+/** Why a trust document is refused. The words are API: spec/charter.md and spec/manifest.md say when each is used. */
+export type DocumentFlaw =
+  | 'malformed'
+  | 'type_mismatch'
+  | 'signature_invalid'
+  | 'not_approved'
+  | 'version_mismatch'
+  | 'out_of_charter'
+  | 'attestation_invalid'
+  | 'receipt_invalid'
+  | 'rolled_back'
+  | 'key_revived'
+
+/** A trust document is refused. The message says where, never what stood there. */
+export class DocumentRefusal extends Error {
+  readonly flaw: DocumentFlaw
+  constructor(flaw: DocumentFlaw, message: string) {
+    super(message)
+    this.name = 'DocumentRefusal'
+    this.flaw = flaw
+  }
+}
+
+export interface VerifiedDocument {
+  readonly payload: JsonObject
+  readonly payloadSegment: string
+  /** By `kid`: who signed, each key once. */
+  readonly signers: ReadonlyMap<string, ProtectedHeader>
+}
+
+const SIGNATURE_COUNT_MAX = 64
+const PAYLOAD_CHARACTERS_MAX = 4 * 1024 * 1024
+const HEADER_CHARACTERS_MAX = 2 * 1024
+
+/** Throws `DocumentRefusal` unless at least `threshold` of `keys`, and nobody else, signed the document. */
+export function verifyDocument(
+  document: unknown,
+  type: string,
+  keys: readonly PublicJwk[],
+  threshold: number,
+): VerifiedDocument {
+  const { payload: payloadSegment, signatures } = readDocument(document)
+  const known = new Map(keys.map((jwk) => [importOnce(jwk).kid, importOnce(jwk)]))
+  // Count distinct keys, not signature lines: one key repeated must not meet a threshold of two.
+  const signers = new Map<string, ProtectedHeader>()
+  for (const line of signatures) {
+    const { kid, header } = verifyLine(line, payloadSegment, type, known)
+    signers.set(kid, header)
+  }
+  if (signers.size < threshold) throw new DocumentRefusal('not_approved', 'too few keys signed the document')
+  return { payload: readPayload(payloadSegment), payloadSegment, signers }
+}
+
+/** Checks the form of a document, given as parsed JSON, and nothing else. */
+export function readDocument(document: unknown): SignedDocument {
+  const value = document as JsonValue
+  if (!isObject(value) || !hasOnly(value, ['payload', 'signatures'])) throw malformed('the document')
+  const { payload, signatures } = value
+  if (typeof payload !== 'string' || payload.length > PAYLOAD_CHARACTERS_MAX) throw malformed('payload')
+  if (!Array.isArray(signatures) || signatures.length > SIGNATURE_COUNT_MAX) throw malformed('signatures')
+  return { payload, signatures: (signatures as readonly JsonValue[]).map(readLine) }
+}
+
+/** The payload of a document, unverified: for those who must look before they can know whose signature to ask for. */
+export function readPayload(payloadSegment: string): JsonObject {
+  return refuseAs('payload', () => parseObject(decode(payloadSegment)))
+}
+
+/** The payload segment of a document still to be signed. */
+export function encodePayload(payload: object): string {
+  return encode(Buffer.from(JSON.stringify(payload)))
+}
+
+/** Signs a payload segment with each key. `extra` joins the protected headers. */
+export function signDocument(
+  payloadSegment: string,
+  type: string,
+  privateKeys: readonly KeyObject[],
+  extra: { readonly rcpt?: string } = {},
+): SignedDocument {
+  const signatures = privateKeys.map((privateKey) => {
+    const { algorithm, kid } = publicHalf(privateKey)
+    const segment = encodePayload({ alg: algorithm, typ: type, kid, ...extra })
+    const signature = encode(signInput(algorithm, privateKey, `${segment}.${payloadSegment}`))
+    return { protected: segment, signature }
+  })
+  return { payload: payloadSegment, signatures }
+}
+
+const halves = new WeakMap<KeyObject, ImportedKey>()
+
+/** Name, algorithm and public JWK of a private key. An RSA key does not say its algorithm and is refused. */
+export function publicHalf(privateKey: KeyObject): ImportedKey {
+  let half = halves.get(privateKey)
+  if (half === undefined) {
+    half = importPublicJwk(createPublicKey(privateKey).export({ format: 'jwk' }))
+    halves.set(privateKey, half)
+  }
+  return half
+}
+
+const imported = new WeakMap<object, ImportedKey>()
+
+/** `importPublicJwk`, once per object: each manifest is verified with the same keys of the same charter. */
+export function importOnce(jwk: PublicJwk): ImportedKey {
+  let key = imported.get(jwk)
+  if (key === undefined) {
+    key = importPublicJwk(jwk)
+    imported.set(jwk, key)
+  }
+  return key
+}
+
+/** Runs `read`, and names `where` it failed in what is thrown instead. */
+export function refuseAs<Result>(
+  where: string,
+  read: () => Result,
+  flaw: DocumentFlaw = 'malformed',
+): Result {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof DocumentRefusal) throw error
+    throw new DocumentRefusal(flaw, `${where}: ${(error as Error).message}`)
+  }
+}
+
+function readLine(line: JsonValue, index: number): DocumentSignature {
+  const where = `signatures[${index}]`
+  if (!isObject(line) || !hasOnly(line, ['protected', 'signature'])) throw malformed(where)
+  const { protected: header, signature } = line
+  if (typeof header !== 'string' || header.length > HEADER_CHARACTERS_MAX) throw malformed(where)
+  if (typeof signature !== 'string') throw malformed(where)
+  return { protected: header, signature }
+}
+
+function verifyLine(
+  line: DocumentSignature,
+  payloadSegment: string,
+  type: string,
+  known: ReadonlyMap<string, ImportedKey>,
+): { kid: string; header: ProtectedHeader } {
+  const header = refuseAs('a protected header', () => checkHeader(parseObject(decode(line.protected))))
+  if (header.typ !== type) throw new DocumentRefusal('type_mismatch', `a signature is not over ${type}`)
+  const key = known.get(header.kid ?? '')
+  if (key === undefined) throw new DocumentRefusal('signature_invalid', 'a signature is by an unknown key')
+  const signature = refuseAs('a signature', () => decode(line.signature))
+  if (
+    header.alg !== key.algorithm ||
+    !verifySignature(key.algorithm, key.key, `${line.protected}.${payloadSegment}`, signature)
+  ) {
+    throw new DocumentRefusal('signature_invalid', 'a signature does not verify')
+  }
+  return { kid: key.kid, header }
+}
+
+function hasOnly(value: JsonObject, names: readonly string[]): boolean {
+  return Object.keys(value).every((name) => names.includes(name))
+}
+
+function malformed(where: string): DocumentRefusal {
+  return new DocumentRefusal('malformed', `${where} is not as a signed document has it`)
+}
