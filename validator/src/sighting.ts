@@ -1,18 +1,17 @@
 /**
- * What a validator reports about a token that it saw (never the token itself), and how the reports reach the sentinel:
- * refusals at once, acceptances in batches, all in bounded memory and off the path of the decision.
- *
- * Evidence is what counts. A flood of garbage can therefore neither grow the queues nor push a refusal with a valid
- * signature out of them: each kind has a queue of its own, evidence leaves first, and what found no room is counted
- * and the count reported. Rule and format: spec/sighting.md.
+ * What a validator reports about a token that it saw: never the token itself, and nothing of the person. A report is
+ * a statement by the validator's enrolment key over a batch of sightings. Format and rules: spec/sighting.md.
  * @module
  */
 
-import { createPublicKey, type KeyObject, randomUUID } from 'node:crypto'
-import { encode } from './base64url.ts'
-import type { TokenType } from './entry.ts'
-import { type PublicJwk, signInput, thumbprint } from './jws.ts'
-import type { Reason } from './refusal.ts'
+import { DocumentRefusal } from './document.ts'
+import type { Enrolment } from './enrolment.ts'
+import { type TokenType, tokenTypes } from './entry.ts'
+import type { JsonObject, JsonValue } from './json.ts'
+import type { PublicJwk } from './jws.ts'
+import { Members } from './members.ts'
+import { type Reason, refusals } from './refusal.ts'
+import { readStatement, signStatement, verifyStatement } from './statement.ts'
 
 /** One decision. What the validator could not learn about the token is left out. */
 export interface Sighting {
@@ -20,14 +19,14 @@ export interface Sighting {
   /** Milliseconds since the epoch: what is promised about alerts is finer than a second. */
   readonly at: number
   readonly manifestVersion?: number | undefined
-  /** Realm of the key, once the manifest is known to name it. */
+  /** Realm of the key, where the manifest names the key. */
   readonly realm?: string | undefined
   readonly kid?: string | undefined
-  /** `iss` and `tid` as claimed; of a refused token they are the presenter's words. */
+  /** As claimed: of a refused token these three are the presenter's words. */
   readonly issuer?: string | undefined
   readonly tenant?: string | undefined
   readonly tokenType?: TokenType | undefined
-  /** Left out where it was not determined: unknown key, or past the rate at which refused tokens are looked into. */
+  /** Left out where not determined: the key is unknown, or too many refused tokens came at once. */
   readonly signatureValid?: boolean | undefined
   readonly receiptValid?: boolean | undefined
   /** Where the receipt says that the entry is. */
@@ -40,170 +39,55 @@ export interface Sighting {
   readonly network?: string | undefined
 }
 
-export interface ReporterOptions {
-  /** URL of the sentinel. */
-  readonly sentinel: string
-  /** The name that this validator is enrolled by, and the key (Ed25519) that it enrolled. */
-  readonly name: string
-  readonly privateKey: KeyObject
-  /** Milliseconds since the epoch. */
-  readonly now?: () => number
-}
-
-export interface Reporter {
-  /** Queues a sighting; never blocks, never throws. */
-  report(sighting: Sighting): void
-  /** Settles when everything queued so far was delivered; rejects when a delivery failed. */
-  flush(): Promise<void>
-  /** Delivers what is queued, once, and ends. */
-  stop(): Promise<void>
-}
-
-const BATCH_SIGHTINGS_MAX = 256
-const ACCEPTANCE_DELAY_MILLISECONDS = 1000
-const QUEUE_SIGHTINGS_MAX = { evidence: 8192, acceptance: 16_384, noise: 1024 } as const
-const DELIVERY_MILLISECONDS_MAX = 5000
-/** A service has few seconds to stop, and a sentinel that hangs may not use them up. */
-const FAREWELL_MILLISECONDS_MAX = 1000
-const RETRY_MILLISECONDS = { first: 100, last: 5000 } as const
-
-type Kind = keyof typeof QUEUE_SIGHTINGS_MAX
-
-interface Batch {
-  /** Stays the same over retries, so that the sentinel counts a batch once whose answer was lost. */
+/** A batch of sightings by one validator. */
+export interface Report {
+  /** The name that the validator is enrolled by. */
+  readonly validator: string
+  /** Stays the same when a report is sent again, so that it counts once. */
   readonly id: string
-  readonly sightings: readonly Sighting[]
+  /** Seconds since the epoch. */
+  readonly issuedAt: number
+  /** Sightings that were lost since the report before, because there was no room to keep them. */
   readonly dropped: number
+  readonly sightings: readonly Sighting[]
 }
 
-/** Reports sightings to the sentinel as signed batches. Timers of its own keep no process alive. */
-export function createReporter(options: ReporterOptions): Reporter {
-  const { name, privateKey, now = Date.now } = options
-  const url = new URL('/sightings', options.sentinel)
-  const kid = thumbprint(createPublicKey(privateKey).export({ format: 'jwk' }) as PublicJwk)
-  const queues: Record<Kind, Sighting[]> = { evidence: [], acceptance: [], noise: [] }
-  let dropped = 0
-  let batch: Batch | undefined
-  let delivering: Promise<void> | undefined
-  let failures = 0
-  let timer: NodeJS.Timeout | undefined
-  let timerAt = Number.POSITIVE_INFINITY
-  let stopped = false
-  const ending = new AbortController()
+export const REPORT_SIGHTINGS_MAX = 256
 
-  function report(sighting: Sighting): void {
-    if (stopped) return
-    const kind = kindOf(sighting)
-    const queue = queues[kind]
-    if (queue.length >= QUEUE_SIGHTINGS_MAX[kind]) {
-      dropped++
-      return
-    }
-    queue.push(sighting)
-    // While the sentinel does not answer, only the retry's own pace counts.
-    if (failures > 0) return
-    const full = queue.length >= BATCH_SIGHTINGS_MAX
-    wake(kind === 'acceptance' && !full ? ACCEPTANCE_DELAY_MILLISECONDS : 0)
-  }
+const TYPE = 'sightings+jwt'
 
-  function wake(milliseconds: number): void {
-    const at = performance.now() + milliseconds
-    if (delivering !== undefined || timerAt <= at) return
-    clearTimeout(timer)
-    timerAt = at
-    timer = setTimeout(() => void deliverAll().catch(() => {}), milliseconds).unref()
-  }
-
-  function deliverAll(): Promise<void> {
-    clearTimeout(timer)
-    timerAt = Number.POSITIVE_INFINITY
-    delivering ??= drain().finally(() => {
-      delivering = undefined
-      if (!stopped && failures > 0) wake(retryMilliseconds(failures))
-    })
-    return delivering
-  }
-
-  async function drain(): Promise<void> {
-    for (;;) {
-      batch ??= nextBatch()
-      if (batch === undefined) return
-      try {
-        await deliver(batch)
-      } catch (error) {
-        failures++
-        throw error
-      }
-      failures = 0
-      batch = undefined
-    }
-  }
-
-  function nextBatch(): Batch | undefined {
-    const sightings: Sighting[] = []
-    for (const kind of ['evidence', 'acceptance', 'noise'] as const)
-      sightings.push(...queues[kind].splice(0, BATCH_SIGHTINGS_MAX - sightings.length))
-    if (sightings.length === 0 && dropped === 0) return undefined
-    const next = { id: randomUUID(), sightings, dropped }
-    dropped = 0
-    return next
-  }
-
-  async function deliver({ id, sightings, dropped }: Batch): Promise<void> {
-    const header = { alg: 'EdDSA', typ: 'sightings+jwt', kid }
-    const payload = {
-      validator: name,
-      jti: id,
-      iat: Math.floor(now() / 1000),
-      dropped,
-      sightings: sightings.map(toWire),
-    }
-    const input = `${segment(header)}.${segment(payload)}`
-    const response = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/jwt' },
-      body: `${input}.${encode(signInput('EdDSA', privateKey, input))}`,
-      redirect: 'error',
-      signal: AbortSignal.any([ending.signal, AbortSignal.timeout(DELIVERY_MILLISECONDS_MAX)]),
-    })
-    await response.arrayBuffer()
-    // What the sentinel cannot read now it cannot read later; everything else (not yet enrolled, not there) may heal.
-    if (!response.ok && response.status !== 400 && response.status !== 413)
-      throw new Error(`the sentinel answered ${response.status}`)
-  }
-
-  return {
-    report,
-    flush: async () => {
-      await delivering?.catch(() => {})
-      await deliverAll()
-    },
-    stop: async () => {
-      stopped = true
-      const late = setTimeout(() => ending.abort(), FAREWELL_MILLISECONDS_MAX).unref()
-      await delivering?.catch(() => {})
-      await deliverAll().catch(() => {})
-      clearTimeout(timer)
-      clearTimeout(late)
-    },
-  }
+export function signReport(report: Omit<Report, 'validator'>, { name, privateKey }: Enrolment): string {
+  const { id, issuedAt, dropped, sightings } = report
+  const payload = { validator: name, jti: id, iat: issuedAt, dropped, sightings: sightings.map(write) }
+  return signStatement(TYPE, payload, privateKey)
 }
 
-/** Refused with a valid signature is evidence, since only who holds the key can make it; an invalid one is noise. */
-function kindOf({ verdict, signatureValid }: Sighting): Kind {
-  if (verdict === 'accepted') return 'acceptance'
-  return signatureValid === true ? 'evidence' : 'noise'
+/**
+ * `enrolledKey` gives the key that a name was enrolled with, or undefined. Throws `DocumentRefusal` when the report is
+ * not by that key. Whether it is recent and new is for the sentinel to see.
+ */
+export async function verifyReport(
+  statement: string,
+  enrolledKey: (name: string) => Promise<PublicJwk | undefined>,
+): Promise<Report> {
+  const claimed = new Members(readStatement(statement, TYPE), 'report').text('validator', validatorName)
+  const key = await enrolledKey(claimed)
+  if (key === undefined) throw new DocumentRefusal('signature_invalid', 'no such validator is enrolled')
+  return read(verifyStatement(statement, TYPE, [key]))
 }
 
-function toWire(sighting: Sighting): object {
+const validatorName = /^[^\p{C}]{1,128}$/u
+const verdicts = ['accepted', ...(Object.keys(refusals) as Reason[])] as const
+
+function write(sighting: Sighting): object {
   return {
     verdict: sighting.verdict,
     at: sighting.at,
     manifest_version: sighting.manifestVersion,
     realm: sighting.realm,
     kid: sighting.kid,
-    issuer: sighting.issuer,
-    tenant: sighting.tenant,
+    iss: sighting.issuer,
+    tid: sighting.tenant,
     token_type: sighting.tokenType,
     signature_valid: sighting.signatureValid,
     receipt_valid: sighting.receiptValid,
@@ -215,12 +99,49 @@ function toWire(sighting: Sighting): object {
   }
 }
 
-function retryMilliseconds(failures: number): number {
-  const most = Math.min(RETRY_MILLISECONDS.last, RETRY_MILLISECONDS.first * 2 ** (failures - 1))
-  // Half of it is jitter: validators that lost the same sentinel do not return as one.
-  return most * (0.5 + Math.random() / 2)
+function read(payload: JsonObject): Report {
+  const members = new Members(payload, 'report')
+  const report = {
+    validator: members.text('validator', validatorName),
+    id: members.text('jti', /^[A-Za-z0-9_-]{22,64}$/),
+    issuedAt: members.time('iat'),
+    dropped: members.integer('dropped', 0, Number.MAX_SAFE_INTEGER),
+    sightings: members.list('sightings', readSighting, { most: REPORT_SIGHTINGS_MAX }),
+  }
+  members.end()
+  return report
 }
 
-function segment(value: object): string {
-  return encode(Buffer.from(JSON.stringify(value)))
+function readSighting(value: JsonValue, path: string): Sighting {
+  const members = new Members(value, path)
+  const optional = <Result>(name: string, readIt: (name: string) => Result): Result | undefined =>
+    members.has(name) ? readIt(name) : undefined
+  const text = (pattern: RegExp) => (name: string) => members.text(name, pattern)
+  const count = (name: string): number => members.integer(name, 0, Number.MAX_SAFE_INTEGER)
+  const flag = (name: string): boolean => readFlag(members, name)
+  const sighting = {
+    verdict: members.oneOf('verdict', verdicts),
+    at: members.integer('at', 0, Number.MAX_SAFE_INTEGER),
+    manifestVersion: optional('manifest_version', count),
+    realm: optional('realm', text(/^[^\p{C}]{1,128}$/u)),
+    kid: optional('kid', text(/^[A-Za-z0-9_-]{43}$/)),
+    issuer: optional('iss', text(/^.{1,1024}$/su)),
+    tenant: optional('tid', text(/^.{1,1024}$/su)),
+    tokenType: optional('token_type', (name) => members.oneOf(name, Object.keys(tokenTypes) as TokenType[])),
+    signatureValid: optional('signature_valid', flag),
+    receiptValid: optional('receipt_valid', flag),
+    origin: optional('origin', text(/^[^\p{C}]{1,256}$/u)),
+    index: optional('index', count),
+    leafHash: optional('leaf_hash', text(/^[A-Za-z0-9_-]{43}$/)),
+    serial: optional('serial', count),
+    network: optional('network', text(/^[^\p{C}]{1,128}$/u)),
+  }
+  members.end()
+  return sighting
+}
+
+function readFlag(members: Members, name: string): boolean {
+  const value = members.value(name)
+  if (typeof value === 'boolean') return value
+  throw new DocumentRefusal('malformed', `${members.at(name)} is not true or false`)
 }
