@@ -1,0 +1,402 @@
+/**
+ * A whole small world of trust in memory, for tests: three operators of whom two approve, a charter with a consumer
+ * and an enterprise realm, a witness that countersigns, a signing key per realm and the manifests that say so. Every
+ * private key is at hand, so that a test can also play whoever stole one. Nothing here is for production.
+ * @module
+ */
+
+import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto'
+import { type AttestedKey, attestKey } from './attestation.ts'
+import { encode } from './base64url.ts'
+import {
+  approveCharter,
+  type Charter,
+  type CharterDocument,
+  type TrustAnchor,
+  verifyCharter,
+} from './charter.ts'
+import { encodePayload } from './document.ts'
+import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
+import { signFreshness } from './freshness.ts'
+import { type Algorithm, importPublicJwk, type PublicJwk, signInput } from './jws.ts'
+import {
+  composeManifest,
+  type ManifestDocument,
+  type ManifestDraft,
+  manifestEntry,
+  manifestSha256,
+  signManifest,
+  type TrustSource,
+  type TrustState,
+  verifyManifest,
+} from './manifest.ts'
+import { countersign, encodeReceipt, receiptKeyId, SUBTREE_SIZE_MAX } from './receipt.ts'
+import { coveringStart, proveEach } from './tree.ts'
+
+export const mailAudience = 'https://mail.countersign.example'
+export const tenants = {
+  home: '11111111-1111-4111-8111-111111111111',
+  fabrikam: '22222222-2222-4222-8222-222222222222',
+  northwind: '33333333-3333-4333-8333-333333333333',
+} as const
+export const issuers = {
+  consumer: 'https://login.consumer.example',
+  enterprise: 'https://login.enterprise.example/{tenantid}/v2.0',
+} as const
+export type TestRealm = keyof typeof issuers
+export const realmTenants: Readonly<Record<TestRealm, readonly string[]>> = {
+  consumer: [tenants.home],
+  enterprise: [tenants.fabrikam, tenants.northwind],
+}
+
+/** A key pair with its name. */
+export interface TestKey {
+  readonly kid: string
+  readonly algorithm: Algorithm
+  readonly jwk: PublicJwk
+  readonly privateKey: KeyObject
+}
+
+/** A token to be issued. Left out: an access token of the realm's first tenant, as its signer would sign it now. */
+export interface TestOrder {
+  readonly realm?: TestRealm
+  /** Whose signature; the realm's active key unless said otherwise. */
+  readonly key?: TestKey
+  readonly type?: TokenType
+  /** Laid over the usual claims; undefined removes one. */
+  readonly claims?: Readonly<Record<string, unknown>>
+  /** Laid over the usual protected header; undefined removes a member. */
+  readonly header?: Readonly<Record<string, unknown>>
+  /** The receipt to carry; null for none. Left out: the witness countersigns the token. */
+  readonly receipt?: Uint8Array | null
+}
+
+export interface TestWorld {
+  /** Seconds since the epoch, for every clock in this world. Tests move it. */
+  now: number
+  readonly operators: readonly (TestKey & { readonly id: string })[]
+  readonly trustAnchor: TrustAnchor
+  readonly charterDocument: CharterDocument
+  readonly charter: Charter
+  readonly manifestKey: TestKey
+  readonly blockKey: TestKey
+  /** Identity keys of the signers. */
+  readonly signers: Readonly<Record<TestRealm, TestKey>>
+  readonly witness: TestWitness
+  /** The active signing key of each realm. */
+  readonly keys: Readonly<Record<TestRealm, TestKey>>
+  /** What the newest manifest was made from. */
+  readonly draft: ManifestDraft
+  readonly manifestDocument: ManifestDocument
+  readonly state: TrustState
+  /** Trust that is always fresh and always the newest state. */
+  readonly trust: TrustSource
+  /** A draft of the manifest's entry for a key; what is given is laid over the usual. */
+  draftKey(
+    key: TestKey,
+    realm: TestRealm,
+    change?: Partial<ManifestDraft['keys'][number]>,
+  ): ManifestDraft['keys'][number]
+  /** Publishes the next manifest, changed as `change` says. */
+  publish(change?: (draft: ManifestDraft) => Partial<ManifestDraft>): TrustState
+  /** Publishes the next manifest, in which one key is in another state. */
+  setState(kid: string, state: ManifestDraft['keys'][number]['state']): TrustState
+  /** A vouching for the newest manifest, as of now. */
+  freshness(): string
+  /** Issues a token with a receipt of its own. */
+  issue(order?: TestOrder): string
+  /** Issues tokens whose receipts share their signatures. */
+  issueBatch(orders: readonly TestOrder[]): readonly string[]
+}
+
+/** Makes a world in a few milliseconds. `now` is when it begins. */
+export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number } = {}): TestWorld {
+  const operators = ['olga', 'omar', 'opal'].map((id) => ({ id, ...createTestKey('EdDSA') }))
+  const trustAnchor = { operators: operators.map(({ id, jwk }) => ({ id, jwk })), threshold: 2 }
+  const [manifestKey, blockKey] = [createTestKey('ES256'), createTestKey('EdDSA')]
+  const signers = { consumer: createTestKey('EdDSA'), enterprise: createTestKey('EdDSA') }
+  const witness = createTestWitness()
+  const charterDocument = operators
+    .slice(0, 2)
+    .reduce<object>((charter, { privateKey }) => approveCharter(charter, privateKey), {
+      version: 1,
+      iat: now - 1000,
+      ...trustAnchor,
+      manifest_keys: [manifestKey.jwk],
+      block_keys: [blockKey.jwk],
+      witnesses: [
+        {
+          name: witness.name,
+          receipt_key: witness.receiptKey.jwk,
+          checkpoint_keys: [witness.checkpointKey.jwk],
+        },
+      ],
+      realms: Object.fromEntries(
+        testRealms.map((realm) => [
+          realm,
+          {
+            issuers: [issuers[realm]],
+            tenants: realmTenants[realm],
+            token_types: ['access', 'id', 'logout', 'set'],
+            algs: ['ES256', 'EdDSA', 'PS256', 'RS256', 'ML-DSA-44'],
+            max_ttl: 3600,
+            signer: signers[realm].jwk,
+            rotation_seconds: DAY_SECONDS,
+            key_age_max: 14 * DAY_SECONDS,
+          },
+        ]),
+      ),
+    }) as CharterDocument
+  const charter = verifyCharter(charterDocument, trustAnchor)
+  const keys = { consumer: createTestKey('ES256'), enterprise: createTestKey('ES256') }
+  const serials = new Map<string, number>()
+  let draft: ManifestDraft = {
+    version: 0,
+    charterVersion: 1,
+    issuedAt: now,
+    expiresAt: now + DAY_SECONDS,
+    keys: [],
+    logs: [{ origin: witness.origin, witness: witness.name, state: 'open' }],
+    cutoffs: [],
+  }
+  let manifestDocument: ManifestDocument
+  let state: TrustState
+
+  const world: TestWorld = {
+    now,
+    operators,
+    trustAnchor,
+    charterDocument,
+    charter,
+    manifestKey,
+    blockKey,
+    signers,
+    witness,
+    keys,
+    get draft() {
+      return draft
+    },
+    get manifestDocument() {
+      return manifestDocument
+    },
+    get state() {
+      return state
+    },
+    trust: {
+      get state() {
+        return state
+      },
+      ageSeconds: () => 0,
+    },
+    draftKey: (key, realm, change = {}) => {
+      const scope: AttestedKey = {
+        kid: key.kid,
+        algorithm: key.algorithm,
+        realm,
+        issuer: issuers[realm],
+        tenants: realmTenants[realm],
+        tokenTypes: ['access', 'id', 'logout', 'set'],
+        audiences: undefined,
+        lifetimeSecondsMax: 3600,
+        issuedAt: world.now,
+      }
+      const { issuedAt: _, ...published } = scope
+      return {
+        ...published,
+        jwk: key.jwk,
+        state: 'active',
+        notBefore: world.now - 3600,
+        signUntil: world.now + DAY_SECONDS,
+        verifyUntil: world.now + DAY_SECONDS + 3600,
+        revoked: undefined,
+        blocked: undefined,
+        attestation: attestKey(scope, signers[realm].privateKey),
+        ...change,
+      }
+    },
+    publish: (change = () => ({})) => {
+      const next = {
+        ...draft,
+        version: draft.version + 1,
+        issuedAt: world.now,
+        expiresAt: world.now + DAY_SECONDS,
+      }
+      draft = { ...next, ...change(next) }
+      const segment = composeManifest(draft, charter)
+      const [receipt] = witness.append([encodeEntry(manifestEntry(segment, manifestKey.kid))], draft.version)
+      manifestDocument = signManifest(segment, receipt as Uint8Array, manifestKey.privateKey)
+      state = { charter, manifest: verifyManifest(manifestDocument, charter) }
+      return state
+    },
+    setState: (kid, keyState) => {
+      const at = world.now
+      const records = {
+        revoked: keyState === 'revoked' ? { at, reason: 'stolen' } : undefined,
+        blocked: keyState === 'blocked' ? { at, reason: 'suspected', by: 'olga' } : undefined,
+      }
+      const change = (key: ManifestDraft['keys'][number]): ManifestDraft['keys'][number] =>
+        key.kid === kid ? { ...key, state: keyState, ...records } : key
+      return world.publish(({ keys: before }) => ({ keys: before.map(change) }))
+    },
+    freshness: () =>
+      signFreshness(
+        {
+          version: draft.version,
+          manifestSha256: manifestSha256(manifestDocument),
+          issuedAt: world.now,
+        },
+        manifestKey.privateKey,
+      ),
+    issue: (order = {}) => world.issueBatch([order])[0] as string,
+    issueBatch: (orders) => {
+      const prepared = orders.map(prepare)
+      const entries = prepared.filter(({ order }) => order.receipt === undefined)
+      const receipts = witness.append(
+        entries.map(({ entry }) => entry()),
+        ...entries.map(({ serial }) => serial),
+      )
+      return prepared.map((each) => sign(each, each.order.receipt ?? receipts[entries.indexOf(each)]))
+    },
+  }
+
+  function prepare(order: TestOrder): Prepared {
+    const { realm = 'consumer', key = keys[realm], type = 'access' } = order
+    const tenant = (order.claims?.['tid'] as string | undefined) ?? (realmTenants[realm][0] as string)
+    const claims = {
+      iss: issuers[realm].replace('{tenantid}', tenant),
+      sub: 'user-1',
+      aud: mailAudience,
+      client_id: 'client-1',
+      iat: world.now,
+      exp: world.now + 300,
+      jti: randomUUID(),
+      scope: 'mail.read',
+      tid: tenant,
+      ...order.claims,
+    }
+    const serial = (serials.get(key.kid) ?? 0) + 1
+    serials.set(key.kid, serial)
+    const payloadSegment = encodePayload(claims)
+    const entry = (): Uint8Array =>
+      encodeEntry(
+        entryOf({
+          tokenType: type,
+          kid: key.kid,
+          issuedAt: claims.iat,
+          expiresAt: claims.exp,
+          serial,
+          payloadSegment,
+        }),
+      )
+    return { order, key, type, serial, payloadSegment, entry }
+  }
+
+  world.publish(() => ({
+    keys: testRealms.flatMap((realm) => [
+      world.draftKey(keys[realm], realm),
+      world.draftKey(createTestKey('ES256'), realm, { state: 'published' }),
+    ]),
+  }))
+  return world
+}
+
+/** Makes a key pair of the algorithm. */
+export function createTestKey(algorithm: Algorithm): TestKey {
+  const { publicKey, privateKey } = generate(algorithm)
+  const { kid, jwk } = importPublicJwk({ ...publicKey.export({ format: 'jwk' }), alg: algorithm })
+  return { kid, algorithm, jwk, privateKey }
+}
+
+/** A log in memory, and the keys of its witness. */
+export interface TestWitness {
+  readonly name: string
+  readonly origin: string
+  readonly receiptKey: TestKey
+  readonly checkpointKey: TestKey
+  readonly leafHashes: readonly Uint8Array[]
+  /** Logs encoded entries as one batch and gives a receipt for each; `serials` in the same order. */
+  append(entries: readonly Uint8Array[], ...serials: readonly number[]): readonly Uint8Array[]
+}
+
+export function createTestWitness(name = 'witness.example', epoch = '2026'): TestWitness {
+  const [receiptKey, checkpointKey] = [createTestKey('ES256'), createTestKey('EdDSA')]
+  const origin = `${name}/${epoch}`
+  const keyId = receiptKeyId(origin, importPublicJwk(receiptKey.jwk).key)
+  const leafHashes: Uint8Array[] = []
+
+  /** Receipts for the leaves from `first` to `end`, which lie in one window. */
+  function receiptsFor(first: number, end: number, serials: readonly number[]): Uint8Array[] {
+    const start = end - first === 1 ? first : coveringStart(first, end)
+    const { root, paths } = proveEach(leafHashes.slice(start, end))
+    const signature = countersign(name, origin, { start, end }, root, receiptKey.privateKey)
+    return serials.map((serial, at) => {
+      const offset = first + at - start
+      const path = paths[offset] as readonly Uint8Array[]
+      return encodeReceipt({ keyId, serial, start, size: end - start, offset, path, signature })
+    })
+  }
+
+  return {
+    name,
+    origin,
+    receiptKey,
+    checkpointKey,
+    leafHashes,
+    append: (entries, ...serials) => {
+      const receipts: Uint8Array[] = []
+      let first = leafHashes.length
+      leafHashes.push(...entries.map(leafHash))
+      while (first < leafHashes.length) {
+        const windowEnd = (Math.floor(first / SUBTREE_SIZE_MAX) + 1) * SUBTREE_SIZE_MAX
+        const end = Math.min(leafHashes.length, windowEnd)
+        const at = receipts.length
+        receipts.push(...receiptsFor(first, end, serials.slice(at, at + end - first)))
+        first = end
+      }
+      return receipts
+    },
+  }
+}
+
+interface Prepared {
+  readonly order: TestOrder
+  readonly key: TestKey
+  readonly type: TokenType
+  readonly serial: number
+  readonly payloadSegment: string
+  entry(): Uint8Array
+}
+
+function sign(
+  { order, key, type, payloadSegment }: Prepared,
+  receipt: Uint8Array | null | undefined,
+): string {
+  const header = {
+    alg: key.algorithm,
+    typ: headerTypes[type],
+    kid: key.kid,
+    ...(receipt && { rcpt: encode(receipt) }),
+    ...order.header,
+  }
+  const input = `${encodePayload(header)}.${payloadSegment}`
+  return `${input}.${encode(signInput(key.algorithm, key.privateKey, input))}`
+}
+
+function generate(algorithm: Algorithm): { publicKey: KeyObject; privateKey: KeyObject } {
+  switch (algorithm) {
+    case 'ES256':
+      return generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    case 'EdDSA':
+      return generateKeyPairSync('ed25519')
+    case 'PS256':
+    case 'RS256':
+      return generateKeyPairSync('rsa', { modulusLength: 2048 })
+    case 'ML-DSA-44':
+      return generateKeyPairSync('ml-dsa-44')
+    default:
+      return algorithm satisfies never
+  }
+}
+
+const testRealms: readonly TestRealm[] = ['consumer', 'enterprise']
+const DAY_SECONDS = 24 * 3600
