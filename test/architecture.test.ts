@@ -53,7 +53,7 @@ const planted: Readonly<Record<string, { house: House; found: RegExp }>> = {
   'no modules import each other in a circle': {
     house: house({
       'witness/src/a.ts': `import './b.ts'`,
-      'witness/src/b.ts': `import type { C } from './c.ts'`,
+      'witness/src/b.ts': `import { c } from './c.ts'\nimport type { A } from './a.ts'`,
       'witness/src/c.ts': `export { a } from './a.ts'`,
     }),
     found: /witness\/src\/a\.ts -> witness\/src\/b\.ts -> witness\/src\/c\.ts -> witness\/src\/a\.ts/,
@@ -107,6 +107,21 @@ test('architecture: each workspace says in a README what it may and may not do',
     workspaces.filter((workspace) => !existsSync(join(root, workspace, 'README.md'))),
     [],
   )
+})
+
+test('architecture: the lock file holds what the manifests ask for', () => {
+  // npm ci compares versions only: a command that a manifest adds and the lock does not know is never linked.
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  const asked = ['dependencies', 'devDependencies', 'bin']
+  const pick = (from: Record<string, object>) => asked.map((member) => ({ ...from[member] }))
+  for (const folder of ['', ...workspaces]) {
+    const manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))
+    assert.deepEqual(
+      pick(packages[folder]),
+      pick(manifest),
+      `npm install --package-lock-only would change ${folder}`,
+    )
+  }
 })
 
 function readHouse(): House {

@@ -100,14 +100,10 @@ export const rules: Readonly<Record<string, Rule>> = {
     ),
 
   'no modules import each other in a circle': ({ modules }) => {
-    const known = new Set(modules.map(({ path }) => path))
     const arrows = new Map(
-      modules.map(({ path, imports }) => [
+      modules.map(({ path, runtimeImports }) => [
         path,
-        imports
-          .filter(isRelative)
-          .map((specifier) => join(dirname(path), specifier))
-          .filter((target) => known.has(target)),
+        runtimeImports.filter(isRelative).map((specifier) => join(dirname(path), specifier)),
       ]),
     )
     return circles(arrows)

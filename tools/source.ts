@@ -15,6 +15,8 @@ export interface Module {
   readonly path: string
   /** Every specifier it imports or exports from, type-only and dynamic ones too. */
   readonly imports: readonly string[]
+  /** Those that are still there when it runs: `import type` is erased. */
+  readonly runtimeImports: readonly string[]
   /** Reads the environment of the process. */
   readonly readsEnvironment: boolean
   /** Importing it does something, beyond defining names. */
@@ -45,16 +47,24 @@ export function readSources(...patterns: readonly string[]): ReadonlyMap<string,
 /** Reads one module. Throws where it does not parse. */
 export function readModule(path: string, text: string): Module {
   const { program, module } = parse(path, text)
-  const imports = [
-    ...module.staticImports.map((statement) => statement.moduleRequest.value),
-    ...module.staticExports.flatMap(({ entries }) => entries.flatMap((e) => e.moduleRequest?.value ?? [])),
-  ]
+  const imports: string[] = []
+  const runtimeImports: string[] = []
+  const add = (specifier: string, isType: boolean): void => {
+    imports.push(specifier)
+    if (!isType) runtimeImports.push(specifier)
+  }
+  for (const { moduleRequest, entries } of module.staticImports) {
+    add(moduleRequest.value, entries.length > 0 && entries.every(({ isType }) => isType))
+  }
+  for (const { moduleRequest, isType } of module.staticExports.flatMap(({ entries }) => entries)) {
+    if (moduleRequest !== null) add(moduleRequest.value, isType)
+  }
   let readsEnvironment = false
   let awaitsAtTop = false
   let depth = 0
   new Visitor({
     ImportExpression({ source }) {
-      if (source.type === 'Literal') imports.push(String(source.value))
+      if (source.type === 'Literal') add(String(source.value), false)
     },
     MemberExpression({ object, property }) {
       const named = property.type === 'Identifier' ? property.name : 'value' in property && property.value
@@ -77,7 +87,7 @@ export function readModule(path: string, text: string): Module {
   }).visit(program)
   const actsOnImport =
     awaitsAtTop || program.body.some((part) => !DEFINITIONS.has(part.type) && !runsAlone(part, text))
-  return { path, imports: [...new Set(imports)], readsEnvironment, actsOnImport }
+  return { path, imports: [...new Set(imports)], runtimeImports, readsEnvironment, actsOnImport }
 }
 
 /** Every string in a module, a template with `…` where a value goes in. */
