@@ -32,14 +32,19 @@ export interface ProtectedHeader {
   readonly rcpt?: string
 }
 
-export interface CompactJws {
-  readonly header: ProtectedHeader
+/** A compact JWS of which only the syntax is known. */
+export interface UncheckedJws {
+  readonly header: JsonObject
   readonly claims: JsonObject
   readonly headerSegment: string
   readonly payloadSegment: string
   readonly signatureSegment: string
   readonly signingInput: string
   readonly signature: Uint8Array
+}
+
+export interface CompactJws extends UncheckedJws {
+  readonly header: JsonObject & ProtectedHeader
 }
 
 export interface Limits {
@@ -50,11 +55,14 @@ export interface Limits {
 /** What fits the header of an HTTP request; the receipt of a batch, the longest, fits the second. */
 export const tokenLimits: Limits = { tokenCharactersMax: 16 * 1024, headerCharactersMax: 2 * 1024 }
 
-/**
- * Reads a compact JWS whose payload is a JSON object, and verifies nothing. Throws `Refusal` with `malformed`,
- * `oversized`, `alg_not_allowed` or `header_not_allowed`, in bounded time whatever the token.
- */
+/** Reads a compact JWS whose payload is a JSON object, checks its header, and verifies nothing. */
 export function readCompact(token: string, limits: Limits = tokenLimits): CompactJws {
+  const jws = parseCompact(token, limits)
+  return { ...jws, header: checkHeader(jws.header) }
+}
+
+/** Throws `Refusal` with `malformed` or `oversized`, in bounded time whatever the token. */
+export function parseCompact(token: string, limits: Limits = tokenLimits): UncheckedJws {
   if (typeof token !== 'string') throw new Refusal('malformed')
   if (token.length > limits.tokenCharactersMax) throw new Refusal('oversized')
   const first = token.indexOf('.')
@@ -64,22 +72,19 @@ export function readCompact(token: string, limits: Limits = tokenLimits): Compac
   const headerSegment = token.slice(0, first)
   const payloadSegment = token.slice(first + 1, last)
   const signatureSegment = token.slice(last + 1)
-  const header = parseObject(decode(headerSegment))
-  const claims = parseObject(decode(payloadSegment))
-  const signature = decode(signatureSegment)
   return {
-    header: checkHeader(header),
-    claims,
+    header: parseObject(decode(headerSegment)),
+    claims: parseObject(decode(payloadSegment)),
     headerSegment,
     payloadSegment,
     signatureSegment,
     signingInput: token.slice(0, last),
-    signature,
+    signature: decode(signatureSegment),
   }
 }
 
 /** Refuses each algorithm but the five, then each member but the four: what is not there cannot be followed. */
-export function checkHeader(header: JsonObject): ProtectedHeader {
+export function checkHeader(header: JsonObject): JsonObject & ProtectedHeader {
   if (!algorithms.includes(header['alg'] as Algorithm)) throw new Refusal('alg_not_allowed')
   for (const name of Object.keys(header)) {
     if (name !== 'alg' && name !== 'typ' && name !== 'kid' && name !== 'rcpt')
@@ -89,13 +94,8 @@ export function checkHeader(header: JsonObject): ProtectedHeader {
   return header as JsonObject & ProtectedHeader
 }
 
-/** Whether two values of `typ` are the same media type; RFC 7515, section 4.1.9 lets `application/` be left out. */
-export function sameType(typ: string | undefined, expected: string): boolean {
-  if (typ === undefined) return false
-  return typ === expected || bareType(typ) === bareType(expected)
-}
-
-function bareType(typ: string): string {
+/** The media type that a `typ` names, without the `application/` that RFC 7515, section 4.1.9 lets a writer leave out. */
+export function mediaType(typ: string): string {
   // Only ASCII letters fold: a look-alike of another script must stay one.
   const lower = typ.replace(/[A-Z]/g, (letter) => letter.toLowerCase())
   return lower.startsWith('application/') ? lower.slice('application/'.length) : lower

@@ -32,7 +32,7 @@ export type Reason =
 
 /** One row per reason: what a protected service answers, and a sentence for whoever reads the log. */
 export const refusals: Readonly<Record<Reason, { readonly status: 401 | 403; readonly message: string }>> = {
-  malformed: { status: 401, message: 'the token is not a compact JWS with a JSON claims set' },
+  malformed: { status: 401, message: 'the token is not a compact JWS with the claims that every token has' },
   oversized: { status: 401, message: 'the token is larger than this validator reads' },
   alg_not_allowed: { status: 401, message: 'the signature algorithm is not one that is allowed here' },
   header_not_allowed: { status: 401, message: 'the protected header carries a member that is not allowed' },

@@ -1,0 +1,19 @@
+/**
+ * What a protected service needs. The formats and checks underneath are modules of their own: `@countersign/validator/jws`
+ * and so on.
+ * @module
+ */
+
+export type { TrustAnchor } from './charter.ts'
+export type { TrustSource } from './manifest.ts'
+export { type Reason, Refusal, refusals } from './refusal.ts'
+export {
+  acceptWithoutReceipt,
+  createValidator,
+  type Decision,
+  type LogPlace,
+  type Sender,
+  type ValidatedToken,
+  type Validator,
+  type ValidatorOptions,
+} from './validator.ts'

@@ -1,0 +1,363 @@
+/**
+ * The validator of a protected service. It decides synchronously and offline, from the trust state that its source
+ * holds at that moment:
+ *
+ *     const validator = createValidator({ realm: 'enterprise', audience: 'https://mail.example', trust })
+ *     const token = validator.validate(bearer)      // a ValidatedToken, or a Refusal is thrown
+ *
+ * The decision itself is `judge` in verdict.ts. Added here: what may not be left open, the cache of verdicts, and the
+ * sighting that goes out with every decision.
+ * @module
+ */
+
+import { encode } from './base64url.ts'
+import { BoundedCache } from './cache.ts'
+import { headerTypes, type TokenType } from './entry.ts'
+import type { JsonObject, JsonValue } from './json.ts'
+import { tokenLimits } from './jws.ts'
+import type { TrustSource, TrustState } from './manifest.ts'
+import { VerifiedRoots } from './receipt.ts'
+import { type Reason, Refusal } from './refusal.ts'
+import type { Sighting } from './sighting.ts'
+import {
+  type Acceptance,
+  type Confirmation,
+  type Findings,
+  investigate,
+  isSender,
+  judge,
+  type Question,
+  tokenTypeOf,
+  type Witnessed,
+  type World,
+} from './verdict.ts'
+
+/** Weakens a validator: tokens that carry no receipt are accepted. The value says why, and is warned of at start. */
+export const acceptWithoutReceipt: unique symbol = Symbol('acceptWithoutReceipt')
+
+export interface ValidatorOptions {
+  /** The realms whose keys may vouch here. */
+  readonly realm: string | readonly string[]
+  /** The names that this service goes by in `aud`, compared as text. */
+  readonly audience: string | readonly string[]
+  readonly trust: TrustSource
+  readonly tokenType?: Exclude<TokenType, 'manifest'>
+  /** Without word from the authority for longer than this, everything is refused. */
+  readonly maxStaleSeconds?: number
+  readonly clockToleranceSeconds?: number
+  readonly [acceptWithoutReceipt]?: string
+  /** Hears of every decision; must not throw. */
+  readonly onSighting?: (sighting: Sighting) => void
+  /** Seconds since the epoch. */
+  readonly now?: () => number
+}
+
+/** What is known of who sent the token. */
+export interface Sender {
+  /** Given where a proof of possession came with the request and was verified. */
+  readonly confirmation?: Confirmation | undefined
+  /** Where the request came from; for the sighting alone. */
+  readonly network?: string | undefined
+}
+
+export type Decision =
+  | { readonly accepted: true; readonly token: ValidatedToken }
+  | { readonly accepted: false; readonly refusal: Refusal }
+
+export interface Validator {
+  /** Throws `Refusal`. */
+  validate(token: string, sender?: Sender): ValidatedToken
+  decide(token: string, sender?: Sender): Decision
+}
+
+const CACHED_VERDICTS_MAX = 10_000
+const CLOCK_TOLERANCE_SECONDS_MAX = 60
+/** Each costs a signature or two for a token that is refused anyway, so a flood may not buy more of them. */
+const INVESTIGATIONS_PER_SECOND_MAX = 200
+
+interface Cached {
+  readonly token: ValidatedToken
+  readonly acceptance: Acceptance
+  readonly findings: Findings
+  /** Where it was last reported from. */
+  network: string | undefined
+}
+
+/** Throws `TypeError` where something that decides trust is left open, or an option is not known. */
+export function createValidator(options: ValidatorOptions): Validator {
+  const { question, trust, maxStaleSeconds, onSighting, clock } = readOptions(options)
+  const verifiedRoots = new VerifiedRoots()
+  const cache = new BoundedCache<Cached>(CACHED_VERDICTS_MAX)
+  let cachedUnder: TrustState | undefined
+  let investigationSecond = 0
+  let investigationCount = 0
+
+  function validate(token: string, sender: Sender = {}): ValidatedToken {
+    const state = trust.state
+    if (state !== cachedUnder) {
+      cache.clear()
+      cachedUnder = state
+    }
+    const world: World = {
+      now: clock(),
+      manifest: state?.manifest,
+      // Written so that an age which is no number counts as too old.
+      stale: !(trust.ageSeconds() <= maxStaleSeconds),
+      confirmation: sender.confirmation,
+      verifiedRoots,
+    }
+    return recall(token, sender, world) ?? decideAnew(token, sender, world)
+  }
+
+  /** The verdict reached before, unless the clock or the sender may have changed it. */
+  function recall(token: string, { network }: Sender, world: World): ValidatedToken | undefined {
+    const cached = world.stale || !isCacheable(token) ? undefined : cache.get(signingInputOf(token))
+    if (cached === undefined) return undefined
+    const { jws, claims, validFrom, validUntil } = cached.acceptance
+    if (world.now < validFrom || world.now >= validUntil || !isSender(claims, world.confirmation))
+      return undefined
+    // Another signature over the same input may be no signature at all.
+    if (!token.endsWith(`.${jws.signatureSegment}`)) return undefined
+    if (network !== cached.network) {
+      cached.network = network
+      onSighting?.(sightingOf('accepted', cached.findings, world, network))
+    }
+    return cached.token
+  }
+
+  function decideAnew(token: string, { network }: Sender, world: World): ValidatedToken {
+    const findings: Findings = {}
+    try {
+      const acceptance = judge(token, question, world, findings)
+      const validated = new ValidatedToken(acceptance)
+      cache.set(acceptance.jws.signingInput, { token: validated, acceptance, findings, network })
+      onSighting?.(sightingOf('accepted', findings, world, network))
+      return validated
+    } catch (error) {
+      if (error instanceof Refusal && onSighting !== undefined) {
+        if (mayInvestigate(world.now)) investigate(findings, world)
+        onSighting(sightingOf(error.reason, findings, world, network))
+      }
+      throw error
+    }
+  }
+
+  function mayInvestigate(now: number): boolean {
+    const second = Math.floor(now)
+    if (second !== investigationSecond) {
+      investigationSecond = second
+      investigationCount = 0
+    }
+    return ++investigationCount <= INVESTIGATIONS_PER_SECOND_MAX
+  }
+
+  function decide(token: string, sender?: Sender): Decision {
+    try {
+      return { accepted: true, token: validate(token, sender) }
+    } catch (error) {
+      if (error instanceof Refusal) return { accepted: false, refusal: error }
+      throw error
+    }
+  }
+
+  return { validate, decide }
+}
+
+/**
+ * A token that was found to be good: proof of the check, for whatever acts on it to ask for. Only `validate` makes
+ * one, and it cannot be changed, since everybody who shows the token gets the same.
+ */
+class ValidatedToken {
+  readonly #acceptance: Acceptance
+
+  constructor(acceptance: Acceptance) {
+    this.#acceptance = acceptance
+    freeze(acceptance.jws.claims)
+    freeze(acceptance.claims)
+  }
+
+  /** All claims, as they were signed. */
+  get claims(): JsonObject {
+    return this.#acceptance.jws.claims
+  }
+  get issuer(): string {
+    return this.#acceptance.claims.issuer
+  }
+  /** Whom the token is about: unique together with `issuer`, and only so. */
+  get subject(): string {
+    return this.#acceptance.claims.subject
+  }
+  get tenant(): string {
+    return this.#acceptance.claims.tenant
+  }
+  get audiences(): readonly string[] {
+    return this.#acceptance.claims.audiences
+  }
+  get scopes(): readonly string[] {
+    return this.#acceptance.claims.scopes
+  }
+  get clientId(): string | undefined {
+    return this.#acceptance.claims.clientId
+  }
+  get tokenId(): string {
+    return this.#acceptance.claims.tokenId
+  }
+  /** Seconds since the epoch. */
+  get issuedAt(): number {
+    return this.#acceptance.claims.issuedAt
+  }
+  get expiresAt(): number {
+    return this.#acceptance.claims.expiresAt
+  }
+  get kid(): string {
+    return this.#acceptance.key.kid
+  }
+  get realm(): string {
+    return this.#acceptance.key.realm
+  }
+  /** Where the log holds the issuance; undefined only under `acceptWithoutReceipt`. */
+  get receipt(): LogPlace | undefined {
+    return placeOf(this.#acceptance.witnessed)
+  }
+}
+
+export type { ValidatedToken }
+
+/** Where in which log a token's entry stands. */
+export interface LogPlace {
+  readonly origin: string
+  readonly index: number
+  readonly serial: number
+  /** Base64url. */
+  readonly leafHash: string
+}
+
+function placeOf(witnessed: Witnessed | undefined): LogPlace | undefined {
+  if (witnessed === undefined) return undefined
+  const { receipt, log, leafHash } = witnessed
+  return {
+    origin: log.origin,
+    index: receipt.start + receipt.offset,
+    serial: receipt.serial,
+    leafHash: encode(leafHash),
+  }
+}
+
+function isCacheable(token: string): boolean {
+  return typeof token === 'string' && token.length <= tokenLimits.tokenCharactersMax
+}
+
+/** What names a token: signatures and base64 are malleable, and a twin of a token must not be another one. */
+function signingInputOf(token: string): string {
+  return token.slice(0, token.lastIndexOf('.'))
+}
+
+function freeze(value: JsonValue | object | undefined): void {
+  if (typeof value !== 'object' || value === null) return
+  Object.freeze(value)
+  for (const member of Object.values(value)) freeze(member)
+}
+
+/** What may be told of a token: names and places, never the token, and of a stranger's words only what is short. */
+function sightingOf(
+  verdict: 'accepted' | Reason,
+  { jws, key, signatureValid, receiptValid, witnessed }: Findings,
+  { now, manifest }: World,
+  network: string | undefined,
+): Sighting {
+  const header: JsonObject = jws?.header ?? {}
+  const claims: JsonObject = jws?.claims ?? {}
+  return {
+    verdict,
+    at: Math.round(now * 1000),
+    manifestVersion: manifest?.version,
+    realm: key?.realm,
+    kid: key?.kid ?? thumbprintOr(header['kid']),
+    issuer: short(claims['iss']),
+    tenant: short(claims['tid']),
+    tokenType: tokenTypeOf(header['typ']),
+    signatureValid,
+    receiptValid,
+    ...placeOf(witnessed),
+    network,
+  }
+}
+
+const WORD_CHARACTERS_MAX = 256
+
+function short(value: JsonValue | undefined): string | undefined {
+  return typeof value === 'string' && value.length <= WORD_CHARACTERS_MAX ? value : undefined
+}
+
+function thumbprintOr(value: JsonValue | undefined): string | undefined {
+  return typeof value === 'string' && /^[\w-]{43}$/.test(value) ? value : undefined
+}
+
+interface Settings {
+  readonly question: Question
+  readonly trust: TrustSource
+  readonly maxStaleSeconds: number
+  readonly onSighting: ((sighting: Sighting) => void) | undefined
+  readonly clock: () => number
+}
+
+const optionNames: ReadonlySet<string | symbol> = new Set<keyof ValidatorOptions>([
+  'realm',
+  'audience',
+  'trust',
+  'tokenType',
+  'maxStaleSeconds',
+  'clockToleranceSeconds',
+  acceptWithoutReceipt,
+  'onSighting',
+  'now',
+])
+
+function readOptions(options: ValidatorOptions): Settings {
+  // A limit with a typing error in its name is a limit that nobody keeps.
+  for (const name of Reflect.ownKeys(options)) {
+    if (!optionNames.has(name)) throw new TypeError(`createValidator knows no option ${String(name)}`)
+  }
+  const { trust, tokenType = 'access', maxStaleSeconds = 60, clockToleranceSeconds = 5 } = options
+  if (typeof trust?.ageSeconds !== 'function') throw new TypeError('trust is missing')
+  if (!Object.hasOwn(headerTypes, tokenType) || (tokenType as TokenType) === 'manifest') {
+    throw new TypeError('tokenType is not one that a validator decides about')
+  }
+  if (!(maxStaleSeconds > 0 && maxStaleSeconds < Number.POSITIVE_INFINITY)) {
+    throw new TypeError('maxStaleSeconds is not a number of seconds')
+  }
+  if (!(clockToleranceSeconds >= 0 && clockToleranceSeconds <= CLOCK_TOLERANCE_SECONDS_MAX)) {
+    throw new TypeError(`clockToleranceSeconds is not between 0 and ${CLOCK_TOLERANCE_SECONDS_MAX}`)
+  }
+  return {
+    question: {
+      realms: readNames('realm', options.realm),
+      audiences: readNames('audience', options.audience),
+      tokenType,
+      receiptRequired: !isWeakened(options[acceptWithoutReceipt]),
+      clockToleranceSeconds,
+    },
+    trust,
+    maxStaleSeconds,
+    onSighting: options.onSighting,
+    clock: options.now ?? (() => Date.now() / 1000),
+  }
+}
+
+function readNames(option: string, value: string | readonly string[]): readonly string[] {
+  const names = Array.isArray(value) ? [...value] : [value]
+  if (names.length === 0 || !names.every((name) => typeof name === 'string' && name !== '')) {
+    throw new TypeError(`${option} is missing`)
+  }
+  return names
+}
+
+function isWeakened(reason: string | undefined): boolean {
+  if (reason === undefined) return false
+  if (typeof reason !== 'string' || reason === '')
+    throw new TypeError('acceptWithoutReceipt needs its reason')
+  process.emitWarning(`a validator accepts tokens without receipt: ${reason}`, {
+    code: 'COUNTERSIGN_WEAKENED',
+  })
+  return true
+}

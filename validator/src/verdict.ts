@@ -1,0 +1,310 @@
+/**
+ * The verdict over a token: every check there is, one a line, in the order of spec/verdict.md. The first that fails
+ * names the reason. Pure: clock and trust come in as arguments, and what was learnt on the way goes out in `Findings`,
+ * also where the token is refused.
+ * @module
+ */
+
+import { decode } from './base64url.ts'
+import { type Claims, readClaims } from './claims.ts'
+import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
+import type { JsonValue } from './json.ts'
+import { checkHeader, mediaType, parseCompact, type UncheckedJws, verifySignature } from './jws.ts'
+import type { Cutoff, Manifest, ManifestKey, ManifestLog } from './manifest.ts'
+import { decodeReceipt, type Receipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
+import { Refusal } from './refusal.ts'
+import { checkIssuerScope, checkKeyScope, checkLifetimeScope } from './scope.ts'
+
+/** What a protected service asks about a token, the same for each. */
+export interface Question {
+  readonly realms: readonly string[]
+  readonly audiences: readonly string[]
+  readonly tokenType: TokenType
+  readonly receiptRequired: boolean
+  readonly clockToleranceSeconds: number
+}
+
+/** What a sender has proven to hold, for example by DPoP (RFC 9449): the thumbprint of the key. */
+export interface Confirmation {
+  readonly jkt?: string | undefined
+}
+
+/** What the verdict depends on besides the token and the question. */
+export interface World {
+  /** Seconds since the epoch. */
+  readonly now: number
+  /** Undefined before the first manifest. */
+  readonly manifest: Manifest | undefined
+  /** The authority has not vouched for the manifest for longer than the validator may decide by it. */
+  readonly stale: boolean
+  readonly confirmation: Confirmation | undefined
+  /** Signatures over subtree roots that were found to be good. */
+  readonly verifiedRoots: VerifiedRoots
+}
+
+/** Everything that was learnt about a token, so far as the verdict got. */
+export interface Findings {
+  jws?: UncheckedJws
+  key?: ManifestKey | undefined
+  signatureValid?: boolean
+  receiptValid?: boolean
+  witnessed?: Witnessed
+}
+
+/** Where the log holds the token's entry, as its receipt says. */
+export interface Witnessed {
+  readonly receipt: Receipt
+  readonly log: ManifestLog
+  readonly leafHash: Uint8Array
+}
+
+/** The token is good, and stays so between two times unless the manifest changes. */
+export interface Acceptance {
+  readonly jws: UncheckedJws
+  readonly claims: Claims
+  readonly key: ManifestKey
+  readonly witnessed: Witnessed | undefined
+  readonly validFrom: number
+  /** The first time at which it is good no more. */
+  readonly validUntil: number
+}
+
+/** Throws `Refusal` with the first reason that applies. */
+export function judge(token: string, question: Question, world: World, findings: Findings): Acceptance {
+  const { now } = world
+  const jws = parseCompact(token)
+  findings.jws = jws
+  const claims = readClaims(jws.claims)
+  const header = checkHeader(jws.header)
+  checkType(header.typ, question.tokenType)
+  const manifest = checkManifest(world.manifest)
+  const key = findKey(manifest, header.kid)
+  findings.key = key
+  const scoped = {
+    type: question.tokenType,
+    algorithm: header.alg,
+    issuer: claims.issuer,
+    tenant: claims.tenant,
+    audiences: claims.audiences,
+    lifetimeSeconds: claims.expiresAt - claims.issuedAt,
+  }
+  checkRealm(key, question.realms)
+  checkKeyScope(key, scoped)
+  checkKeyState(key, now)
+  checkIssuerScope(key, scoped)
+  checkAudience(key, claims.audiences, question.audiences)
+  checkSignature(key, jws, findings)
+  checkReceipt(key, jws, manifest, question, world, findings)
+  checkTime(key, claims, now, question.clockToleranceSeconds)
+  checkLifetimeScope(key, scoped)
+  checkKeyWindow(key, claims.issuedAt)
+  checkCutoffs(key, claims, manifest.cutoffs)
+  checkSender(key, claims, world.confirmation)
+  checkFreshness(manifest, world)
+  return { jws, claims, key, witnessed: findings.witnessed, ...validity(key, claims, manifest, question) }
+}
+
+/** Learns for the sighting of a refused token what the verdict did not get to, if the manifest has its key. */
+export function investigate(findings: Findings, { manifest, verifiedRoots }: World): void {
+  const { jws } = findings
+  const kid = jws?.header['kid']
+  findings.key ??= typeof kid === 'string' ? manifest?.keys.get(kid) : undefined
+  if (jws === undefined || manifest === undefined || findings.key === undefined) return
+  findings.signatureValid ??= isSignedBy(findings.key, jws)
+  findings.receiptValid ??= isCountersigned(findings.key, jws, manifest, verifiedRoots, findings)
+}
+
+const tokenTypesByMediaType: ReadonlyMap<string, TokenType> = new Map(
+  Object.entries(headerTypes).map(([type, typ]) => [mediaType(typ), type as TokenType]),
+)
+
+/** What kind of token a `typ` names. */
+export function tokenTypeOf(typ: JsonValue | undefined): TokenType | undefined {
+  if (typeof typ !== 'string') return undefined
+  return tokenTypesByMediaType.get(typ) ?? tokenTypesByMediaType.get(mediaType(typ))
+}
+
+function checkType(typ: string | undefined, tokenType: TokenType): void {
+  if (tokenTypeOf(typ) !== tokenType) throw new Refusal('type_mismatch')
+}
+
+function checkManifest(manifest: Manifest | undefined): Manifest {
+  if (manifest === undefined) throw new Refusal('manifest_stale')
+  return manifest
+}
+
+function findKey(manifest: Manifest, kid: string | undefined): ManifestKey {
+  const key = kid === undefined ? undefined : manifest.keys.get(kid)
+  if (key === undefined) throw new Refusal('unknown_key')
+  return key
+}
+
+/** A realm's key vouches for nothing at a service of another: the incident, in one line. */
+function checkRealm({ kid, realm }: ManifestKey, realms: readonly string[]): void {
+  if (!realms.includes(realm)) throw new Refusal('key_out_of_scope', { kid })
+}
+
+function checkKeyState(key: ManifestKey, now: number): void {
+  const { kid, state } = key
+  switch (state) {
+    case 'published':
+      throw new Refusal('key_not_active', { kid })
+    case 'retired':
+      throw new Refusal('key_retired', { kid })
+    case 'blocked':
+      throw new Refusal('key_blocked', { kid })
+    case 'revoked':
+      throw new Refusal('key_revoked', { kid })
+    case 'active':
+    case 'retiring':
+      if (now < key.notBefore) throw new Refusal('key_not_active', { kid })
+      // Its time is up, whether or not a manifest has come that says so.
+      if (now >= key.verifyUntil) throw new Refusal('key_retired', { kid })
+      return
+    default:
+      throw new Refusal(state satisfies never)
+  }
+}
+
+function checkAudience({ kid }: ManifestKey, named: readonly string[], own: readonly string[]): void {
+  if (!named.some((audience) => own.includes(audience))) throw new Refusal('audience_mismatch', { kid })
+}
+
+function checkSignature(key: ManifestKey, jws: UncheckedJws, findings: Findings): void {
+  findings.signatureValid = isSignedBy(key, jws)
+  if (!findings.signatureValid) throw new Refusal('signature_invalid', { kid: key.kid })
+}
+
+function isSignedBy(
+  { algorithm, publicKey }: ManifestKey,
+  { signingInput, signature }: UncheckedJws,
+): boolean {
+  return verifySignature(algorithm, publicKey, signingInput, signature)
+}
+
+function checkReceipt(
+  key: ManifestKey,
+  jws: UncheckedJws,
+  manifest: Manifest,
+  { receiptRequired }: Question,
+  { verifiedRoots }: World,
+  findings: Findings,
+): void {
+  const missing = jws.header['rcpt'] === undefined
+  if (missing && !receiptRequired) return
+  findings.receiptValid = isCountersigned(key, jws, manifest, verifiedRoots, findings)
+  if (!findings.receiptValid)
+    throw new Refusal(missing ? 'receipt_missing' : 'receipt_invalid', { kid: key.kid })
+}
+
+/** Whether a witness of the manifest countersigned the entry that this very token must have in its log. */
+function isCountersigned(
+  key: ManifestKey,
+  jws: UncheckedJws,
+  manifest: Manifest,
+  verifiedRoots: VerifiedRoots,
+  findings: Findings,
+): boolean {
+  try {
+    const witnessed = readReceipt(key, jws, manifest)
+    if (witnessed === undefined) return false
+    findings.witnessed = witnessed
+    verifyReceipt(witnessed.receipt, witnessed.leafHash, witnessed.log, verifiedRoots)
+    return true
+  } catch (error) {
+    if (error instanceof Refusal) return false
+    throw error
+  }
+}
+
+function readReceipt({ kid }: ManifestKey, jws: UncheckedJws, { logs }: Manifest): Witnessed | undefined {
+  const { rcpt, typ } = jws.header
+  const tokenType = tokenTypeOf(typ)
+  if (typeof rcpt !== 'string' || tokenType === undefined) return undefined
+  const receipt = decodeReceipt(decode(rcpt))
+  const log = logs.get(receipt.keyId)
+  if (log === undefined) return undefined
+  const { payloadSegment } = jws
+  // Whoever investigates has not read the claims; `encodeEntry` refuses what is no time.
+  const { iat, exp } = jws.claims as { readonly iat: number; readonly exp: number }
+  const entry = entryOf({
+    tokenType,
+    kid,
+    issuedAt: iat,
+    expiresAt: exp,
+    serial: receipt.serial,
+    payloadSegment,
+  })
+  return { receipt, log, leafHash: leafHash(encodeEntry(entry)) }
+}
+
+function checkTime({ kid }: ManifestKey, claims: Claims, now: number, toleranceSeconds: number): void {
+  if (now >= claims.expiresAt + toleranceSeconds) throw new Refusal('expired', { kid })
+  if (now < startOf(claims) - toleranceSeconds) throw new Refusal('not_yet_valid', { kid })
+}
+
+/** A token is good from when it says; one from the future is not good yet. */
+function startOf({ issuedAt, notBefore }: Claims): number {
+  return Math.max(issuedAt, notBefore ?? 0)
+}
+
+/** Without tolerance: the signer kept to these times by the same manifest, so who exceeds them is not the signer. */
+function checkKeyWindow({ kid, notBefore, signUntil }: ManifestKey, issuedAt: number): void {
+  if (issuedAt < notBefore || issuedAt > signUntil) throw new Refusal('issued_outside_key_window', { kid })
+}
+
+function checkCutoffs(key: ManifestKey, claims: Claims, cutoffs: readonly Cutoff[]): void {
+  for (const cutoff of cutoffs) {
+    if (claims.issuedAt < cutoff.before && concerns(cutoff, key, claims)) {
+      throw new Refusal('issued_before_cutoff', { kid: key.kid })
+    }
+  }
+}
+
+function concerns({ realm, kid, tenant, subject }: Cutoff, key: ManifestKey, claims: Claims): boolean {
+  return (
+    (realm === undefined || realm === key.realm) &&
+    (kid === undefined || kid === key.kid) &&
+    (tenant === undefined || tenant === claims.tenant) &&
+    (subject === undefined || subject === claims.subject)
+  )
+}
+
+function checkSender({ kid }: ManifestKey, claims: Claims, confirmation: Confirmation | undefined): void {
+  if (!isSender(claims, confirmation)) throw new Refusal('sender_mismatch', { kid })
+}
+
+/**
+ * Whether the sender proved what the token is bound to. Both ways: a bound token without proof was stolen, a proof
+ * with an unbound token belongs to another token. A method other than `jkt` cannot be checked here, and so fails.
+ */
+export function isSender({ confirmation: bound }: Claims, confirmation: Confirmation | undefined): boolean {
+  if (bound === undefined) return confirmation?.jkt === undefined
+  const { jkt, ...others } = bound
+  return typeof jkt === 'string' && jkt === confirmation?.jkt && Object.keys(others).length === 0
+}
+
+/** A manifest from further in the future than this shows that the own clock is wrong, and no time here can be judged. */
+const CLOCK_BEHIND_SECONDS_MAX = 60
+
+function checkFreshness({ issuedAt, expiresAt }: Manifest, { now, stale }: World): void {
+  if (stale || now >= expiresAt || now < issuedAt - CLOCK_BEHIND_SECONDS_MAX)
+    throw new Refusal('manifest_stale')
+}
+
+/** The times between which every check on the clock passes. */
+function validity(
+  key: ManifestKey,
+  claims: Claims,
+  manifest: Manifest,
+  { clockToleranceSeconds }: Question,
+): { readonly validFrom: number; readonly validUntil: number } {
+  return {
+    validFrom: Math.max(
+      startOf(claims) - clockToleranceSeconds,
+      key.notBefore,
+      manifest.issuedAt - CLOCK_BEHIND_SECONDS_MAX,
+    ),
+    validUntil: Math.min(claims.expiresAt + clockToleranceSeconds, key.verifyUntil, manifest.expiresAt),
+  }
+}
