@@ -1,0 +1,73 @@
+/**
+ * Verdicts per second beside the libraries that people use today. Ours reads the receipt too; the peers check the
+ * signature and the usual claims. Every token of a pass is another one, and each pass starts with empty caches, unless
+ * the row says "cached".
+ * @module
+ */
+
+import { createPublicKey } from 'node:crypto'
+import { createValidator, type Validator } from '@countersign/validator'
+import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/validator/testing'
+import { JwtVerifier } from 'aws-jwt-verify'
+import { createVerifier } from 'fast-jwt'
+import { importJWK, jwtVerify } from 'jose'
+import jsonwebtoken from 'jsonwebtoken'
+import { awaited, type Contender, synchronous } from './rounds.ts'
+
+/** More than a validator remembers, so that none is met twice. */
+const TOKENS = 2048
+const BATCH = 32
+
+export interface VerifyPeers {
+  readonly uncached: readonly Contender[]
+  readonly cached: readonly Contender[]
+  /** Characters of a token without receipt, with a lone one and with one of a batch of 32. */
+  readonly characters: { readonly bare: number; readonly lone: number; readonly batch: number }
+}
+
+export async function verifyPeers(): Promise<VerifyPeers> {
+  const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
+  const { jwk, kid } = world.keys.consumer
+  const lone = Array.from({ length: TOKENS }, () => world.issue())
+  const batch = Array.from({ length: TOKENS / BATCH }, () =>
+    world.issueBatch(Array.from({ length: BATCH }, () => ({}))),
+  ).flat()
+  const bare = world.issue({ receipt: null })
+  const newValidator = (): Validator => createValidator({ realm: 'consumer', audience: mailAudience, trust: world.trust })
+
+  /** A pass over all tokens by a validator that has met none of them. */
+  const ours = (name: string, tokens: readonly string[]): Contender => {
+    let validator = newValidator()
+    return synchronous(name, (turn) => {
+      if (turn % TOKENS === 0) validator = newValidator()
+      return validator.validate(tokens[turn % TOKENS] ?? '')
+    })
+  }
+  const token = (turn: number): string => batch[turn % TOKENS] ?? ''
+
+  const [issuer, audience] = [issuers.consumer, mailAudience]
+  const pem = createPublicKey({ key: { ...jwk }, format: 'jwk' }).export({ type: 'spki', format: 'pem' })
+  const joseKey = await importJWK({ ...jwk, kid }, 'ES256')
+  const fastOptions = { key: pem, algorithms: ['ES256' as const], allowedIss: issuer, allowedAud: audience }
+  const fast = createVerifier({ ...fastOptions, cache: false })
+  const fastCached = createVerifier({ ...fastOptions, cache: TOKENS * 2 })
+  const aws = JwtVerifier.create({ issuer, audience, jwksUri: `${issuer}/jwks` })
+  aws.cacheJwks({ keys: [{ ...jwk, kid, use: 'sig', alg: 'ES256' }] })
+  const warm = newValidator()
+
+  return {
+    characters: { bare: bare.length, lone: lone[0]?.length ?? 0, batch: Math.max(...batch.map(({ length }) => length)) },
+    uncached: [
+      ours('countersign, batch receipts', batch),
+      ours('countersign, lone receipts', lone),
+      awaited('jose', (turn) => jwtVerify(token(turn), joseKey, { issuer, audience, typ: 'at+jwt', algorithms: ['ES256'] })),
+      synchronous('fast-jwt', (turn) => fast(token(turn))),
+      synchronous('jsonwebtoken', (turn) => jsonwebtoken.verify(token(turn), pem, { issuer, audience, algorithms: ['ES256'] })),
+      synchronous('aws-jwt-verify', (turn) => aws.verifySync(token(turn))),
+    ],
+    cached: [
+      synchronous('countersign', (turn) => warm.validate(token(turn))),
+      synchronous('fast-jwt', (turn) => fastCached(token(turn))),
+    ],
+  }
+}
