@@ -13,7 +13,7 @@ import type { DenialCode } from './denial.ts'
 export type { Operation } from './command.ts'
 
 /** A command as it is given; when and under which name it is sent is added when it is signed. */
-export type Order = Omit<CommandClaims, 'iat' | 'jti'>
+export type Command = Omit<CommandClaims, 'iat' | 'jti'>
 
 /** Who gives a command: an operator or, for `block`, a block key of the charter. Ed25519. */
 export interface Author {
@@ -61,17 +61,25 @@ export class AuthorityError extends Error {
 }
 
 /** Gives a command and waits until the manifest that carries it is published. Throws `AuthorityError`. */
-export async function sendCommand(authority: string, order: Order, author: Author): Promise<CommandAnswer> {
+export async function sendCommand(
+  authority: string,
+  command: Command,
+  author: Author,
+): Promise<CommandAnswer> {
   return request(new URL('commands', withSlash(authority)), {
     method: 'POST',
     headers: { 'content-type': 'application/jwt' },
-    body: signCommand(order, author, Date.now() / 1000),
+    body: signCommand(command, author, Date.now() / 1000),
   })
 }
 
 /** The compact JWS that a command is sent as. */
-export function signCommand(order: Order, { privateKey }: Author, now: number): string {
-  const claims: CommandClaims = { ...order, iat: Math.floor(now), jti: randomBytes(16).toString('base64url') }
+export function signCommand(command: Command, { privateKey }: Author, now: number): string {
+  const claims: CommandClaims = {
+    ...command,
+    iat: Math.floor(now),
+    jti: randomBytes(16).toString('base64url'),
+  }
   return signStatement(COMMAND_TYPE, claims, privateKey)
 }
 

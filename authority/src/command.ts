@@ -45,7 +45,8 @@ export interface CommandClaims {
   readonly jti: string
 }
 
-export interface Command extends CommandClaims {
+/** A command that somebody gave who may. */
+export interface AuthorisedCommand extends CommandClaims {
   /** The operator's id, or `block-key` and the thumbprint of the key. */
   readonly by: string
 }
@@ -57,7 +58,7 @@ export type Trust = Pick<Manifest, 'keys' | 'cutoffs'>
 const AGE_SECONDS_MAX = 60
 
 /** Throws `Denial` unless somebody who may give it signed this command within the last minute. */
-export function readCommand(token: string, charter: Charter, now: number): Command {
+export function readCommand(token: string, charter: Charter, now: number): AuthorisedCommand {
   const { by, mayOnlyBlock, payload } = verifyAuthor(token, charter)
   const claims = readClaims(payload)
   if (Math.abs(now - claims.iat) > AGE_SECONDS_MAX) throw new Denial('command_stale')
@@ -66,7 +67,12 @@ export function readCommand(token: string, charter: Charter, now: number): Comma
 }
 
 /** What the command makes of `trust`; the same object when there is nothing left to do. Throws `Denial`. */
-export function applyCommand<T extends Trust>(trust: T, charter: Charter, command: Command, now: number): T {
+export function applyCommand<T extends Trust>(
+  trust: T,
+  charter: Charter,
+  command: AuthorisedCommand,
+  now: number,
+): T {
   const { op, by, reason } = command
   switch (op) {
     case 'block':
@@ -100,14 +106,18 @@ export function withKeys<T extends Trust>(trust: T, changed: readonly ManifestKe
   return { ...trust, keys }
 }
 
-function withKey<T extends Trust>(trust: T, { kid }: Command, change: (key: ManifestKey) => ManifestKey): T {
+function withKey<T extends Trust>(
+  trust: T,
+  { kid }: AuthorisedCommand,
+  change: (key: ManifestKey) => ManifestKey,
+): T {
   const key = trust.keys.get(kid ?? '')
   if (key === undefined) throw new Denial('unknown_key')
   const changed = change(key)
   return changed === key ? trust : withKeys(trust, [changed])
 }
 
-function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: Command): Slot[] {
+function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: AuthorisedCommand): Slot[] {
   const slots = slotsOf(charter, trust.keys.values())
   if (realm !== undefined) {
     if (!charter.realms.has(realm)) throw new Denial('unknown_realm')
@@ -119,7 +129,7 @@ function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: Command): Sl
 }
 
 /** A cutoff only moves forward: the later one of two for the same tokens stays. */
-function cutOff<T extends Trust>(trust: T, charter: Charter, command: Command, now: number): T {
+function cutOff<T extends Trust>(trust: T, charter: Charter, command: AuthorisedCommand, now: number): T {
   const { realm, kid, tenant, sub, before = now } = command
   if (realm !== undefined && !charter.realms.has(realm)) throw new Denial('unknown_realm')
   if (kid !== undefined && !trust.keys.has(kid)) throw new Denial('unknown_key')
@@ -162,13 +172,14 @@ function verifyAuthor(
   }
 }
 
-/** Which members each operation needs; `cutoff` and `rotate` need one of several. */
+/** Which members each operation needs; of several, one is enough. */
 const namesNeeded: Readonly<Record<Operation, readonly (keyof CommandClaims)[]>> = {
   block: ['kid'],
   revoke: ['kid'],
   retire: ['kid'],
   rotate: ['realm', 'kid'],
-  cutoff: ['realm', 'kid', 'tenant', 'sub'],
+  // A subject is a name inside a realm, so it alone names nobody.
+  cutoff: ['realm', 'kid', 'tenant'],
 }
 
 const members = ['realm', 'kid', 'tenant', 'sub'] as const
@@ -179,7 +190,7 @@ function readClaims(payload: JsonObject): CommandClaims {
     const command: CommandClaims = {
       op: read.oneOf('op', operations),
       ...Object.fromEntries(members.filter((name) => read.has(name)).map((name) => [name, read.text(name)])),
-      reason: read.text('reason'),
+      reason: read.text('reason', /^[^\p{C}]{1,512}$/u),
       ...(read.has('before') && { before: read.time('before') }),
       iat: read.time('iat'),
       // At least 128 bits, so that nobody else's command has the same.

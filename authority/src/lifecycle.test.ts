@@ -15,12 +15,12 @@ import {
   block,
   CLOCK_SKEW_SECONDS,
   follows,
+  keysMissing,
   PREPUBLISH_SECONDS,
   retire,
   revoke,
   type Slot,
   shouldActivate,
-  shouldPublish,
   standingNextKey,
   windowOf,
 } from './lifecycle.ts'
@@ -83,22 +83,17 @@ test('T118: after a kill no key takes over by itself, after the natural end of o
     assert.equal(shouldActivate(slotOf(killed, next), later), false)
   }
   assert.equal(shouldActivate(slotOf(retire(active, START + 5), next), later), true)
-  assert.equal(
-    shouldActivate(slotOf(next), later),
-    false,
-    'a slot without history is filled at the first start only',
-  )
 })
 
 test('F5: a standing next key is asked for whenever there is none, or the one there has waited half its life', () => {
   const active = activate(makeKey('a', START), START)
   const next = makeKey('b', START)
-  assert.equal(shouldPublish(slotOf(active), START), true)
-  assert.equal(shouldPublish(slotOf(active, next), START), false)
-  assert.equal(shouldPublish(slotOf(active, next), START + 7 * DAY), true)
-  assert.equal(shouldPublish(slotOf(active, block(next, 'olga', 'lost', START)), START), true)
+  assert.equal(keysMissing(slotOf(active), START), 1)
+  assert.equal(keysMissing(slotOf(active, next), START), 0)
+  assert.equal(keysMissing(slotOf(active, next), START + 7 * DAY), 1)
+  assert.equal(keysMissing(slotOf(active, block(next, 'olga', 'lost', START)), START), 1)
   const newer = makeKey('c', START + 7 * DAY)
-  assert.equal(shouldPublish(slotOf(active, next, newer), START + 7 * DAY), false)
+  assert.equal(keysMissing(slotOf(active, next, newer), START + 7 * DAY), 0)
   assert.equal(standingNextKey(slotOf(active, next, newer))?.kid, 'c')
 })
 
@@ -107,6 +102,15 @@ test('F5: age counts from when a key was made, so an old key is not made young b
   assert.equal(activate(key, START + 10 * DAY).signUntil, START + 14 * DAY)
   assert.equal(age(key, START + 14 * DAY - 1), key)
   assert.equal(age(key, START + 14 * DAY).state, 'retired')
+})
+
+test('at the very start two keys are made, and the first signs at once', () => {
+  assert.equal(keysMissing(slotOf(), START), 2)
+  assert.equal(keysMissing(slotOf(makeKey('a', START)), START), 1)
+  const slot = slotOf(makeKey('a', START), makeKey('b', START))
+  assert.equal(keysMissing(slot, START), 0)
+  assert.equal(shouldActivate(slot, START), true)
+  assert.equal(shouldActivate(slotOf(), START), false)
 })
 
 test('F4: a retiring key verifies until its last token has expired, and never after', () => {

@@ -51,10 +51,14 @@ export function standingNextKey(slot: Slot): ManifestKey | undefined {
   return published.sort((a, b) => b.signUntil - a.signUntil)[0]
 }
 
-/** Should a next key be published now? Also when the standing one has waited through half of its life. */
-export function shouldPublish(slot: Slot, now: number): boolean {
+/**
+ * How many keys should be published now? One when there is no standing next key, or when it has waited through half of
+ * its life; two at the very start, of which the first signs at once.
+ */
+export function keysMissing(slot: Slot, now: number): number {
+  if (hasNeverSigned(slot)) return Math.max(0, 2 - slot.keys.length)
   const next = standingNextKey(slot)
-  return next === undefined || next.signUntil - now <= slot.charter.keyAgeSecondsMax / 2
+  return next === undefined || next.signUntil - now <= slot.charter.keyAgeSecondsMax / 2 ? 1 : 0
 }
 
 /**
@@ -63,11 +67,17 @@ export function shouldPublish(slot: Slot, now: number): boolean {
  */
 export function shouldActivate(slot: Slot, now: number): boolean {
   const next = standingNextKey(slot)
-  if (next === undefined || now < next.notBefore) return false
+  if (next === undefined) return false
+  if (hasNeverSigned(slot)) return true
+  if (now < next.notBefore) return false
   const active = activeKey(slot)
   if (active !== undefined) return now >= active.notBefore + slot.charter.rotationSeconds
   const latest = slot.keys.filter((key) => key !== next).sort((a, b) => b.notBefore - a.notBefore)[0]
-  return latest !== undefined && latest.state !== 'blocked' && latest.state !== 'revoked'
+  return latest?.state === 'retiring' || latest?.state === 'retired'
+}
+
+function hasNeverSigned(slot: Slot): boolean {
+  return slot.keys.every((key) => key.state === 'published')
 }
 
 /** The key as time alone has made it: the same object when nothing is due. */
@@ -85,7 +95,7 @@ export function windowOf(
 ): Pick<ManifestKey, 'notBefore' | 'signUntil' | 'verifyUntil'> {
   const signUntil = now + realm.keyAgeSecondsMax
   return {
-    notBefore: now + PREPUBLISH_SECONDS,
+    notBefore: now + Math.min(PREPUBLISH_SECONDS, realm.rotationSeconds),
     signUntil,
     verifyUntil: signUntil + realm.lifetimeSecondsMax + CLOCK_SKEW_SECONDS,
   }

@@ -5,9 +5,11 @@
  */
 
 import { verifyAcknowledgement } from '@countersign/validator/acknowledgement'
-import { readJwk } from '@countersign/validator/charter'
+import { readKeyMembers } from '@countersign/validator/charter'
 import { DocumentRefusal, importOnce } from '@countersign/validator/document'
 import type { JsonValue } from '@countersign/validator/json'
+import type { PublicJwk } from '@countersign/validator/jws'
+import { Members } from '@countersign/validator/members'
 import type { Acks } from './client.ts'
 import { Denial } from './denial.ts'
 import type { Acknowledged, EnrolledValidator, Store } from './store.ts'
@@ -91,11 +93,18 @@ export async function openRegistry(
 function readEnrolment(name: JsonValue | undefined, jwk: JsonValue | undefined): EnrolledValidator {
   if (typeof name !== 'string' || !/^[^\p{C}]{1,128}$/u.test(name)) throw new Denial('enrolment_malformed')
   try {
-    return { name, jwk: readJwk(jwk, 'jwk', ['EdDSA']), version: null, acknowledgedAt: null }
+    return { name, jwk: readKey(new Members(jwk, 'jwk')), version: null, acknowledgedAt: null }
   } catch (error) {
     if (!(error instanceof DocumentRefusal)) throw error
     throw new Denial('enrolment_malformed', error.message)
   }
+}
+
+function readKey(members: Members): PublicJwk {
+  const { jwk, algorithm } = readKeyMembers(members)
+  members.end()
+  if (algorithm !== 'EdDSA') throw new Denial('enrolment_malformed')
+  return jwk
 }
 
 function verify(statement: string, validators: ReadonlyMap<string, EnrolledValidator>) {

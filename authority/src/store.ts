@@ -11,7 +11,7 @@ import { type Migrations, openDatabase } from '@countersign/service/database'
 import type { SignedDocument } from '@countersign/validator/document'
 import type { PublicJwk } from '@countersign/validator/jws'
 import { type Generated, type Kysely, sql } from 'kysely'
-import type { Command } from './command.ts'
+import type { AuthorisedCommand } from './command.ts'
 
 export interface StoredManifest {
   readonly version: number
@@ -34,7 +34,7 @@ export interface Acknowledged {
 
 /** A command as it was carried out; `token` is the proof of who gave it. */
 export interface CarriedOut {
-  readonly command: Command
+  readonly command: AuthorisedCommand
   readonly token: string
   readonly at: number
 }

@@ -1,0 +1,146 @@
+/**
+ * The control plane: which keys are trusted now, made known to every validator within moments. It cannot leave the
+ * charter, cannot invent a key, and publishes nothing that the witness has not logged.
+ * @module
+ */
+
+import { readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createHttp, type Logger, type Running } from '@countersign/service'
+import { parseTrustAnchor } from '@countersign/validator/charter'
+import { openCharters } from './charters.ts'
+import type { Acks, CommandAnswer } from './client.ts'
+import { applyCommand, readCommand } from './command.ts'
+import type { AuthorityConfig } from './config.ts'
+import { Denial } from './denial.ts'
+import { createHerald } from './herald.ts'
+import { readManifestKey, readSecret } from './init.ts'
+import { createKeeper, type Keeper } from './keeper.ts'
+import { connectBroker, connectWitness } from './peers.ts'
+import { openPublisher, type Publisher } from './publisher.ts'
+import { openRegistry } from './registry.ts'
+import { addRoutes } from './routes.ts'
+import { openStore } from './store.ts'
+
+/** How often time is asked whether something is due; until there is a first manifest, more often. */
+const KEEP_MILLISECONDS = 1000
+const KEEP_FIRST_MILLISECONDS = 100
+
+export interface Authority extends Running {
+  readonly keeper: Keeper
+  readonly publisher: Publisher
+}
+
+/**
+ * Starts the authority. It answers at once; until broker and witness have helped to make the first manifest, whoever
+ * asks for it is told to come back.
+ */
+export async function startAuthority(
+  config: AuthorityConfig,
+  log: Logger,
+  { now = () => Date.now() / 1000 }: { readonly now?: () => number } = {},
+): Promise<Authority> {
+  const manifestKey = readManifestKey(config.data)
+  const enrolmentToken = readSecret(config.enrolment_token)
+  const trustAnchor = readFileSync(config.trust_anchor, 'utf8')
+  const store = await openStore(join(config.data, 'authority.db'))
+  const charters = await openCharters(store, config.charter, parseTrustAnchor(JSON.parse(trustAnchor)))
+  const charter = charters.newest
+  const witness = connectWitness(config.witness_socket)
+  const broker = connectBroker(config.broker_socket)
+  const herald = createHerald(manifestKey, now)
+  const registry = await openRegistry(store, now, (error) => {
+    log.error({ error: error.message }, 'acknowledgements were not stored')
+  })
+  const publisher = await openPublisher({
+    store,
+    charter,
+    manifestKey,
+    witness,
+    lifetimeSeconds: config.manifest_lifetime_seconds,
+    now,
+    onPublished: herald.proclaim,
+  })
+  const keeper = createKeeper({ charter, publisher, broker, allHaveHeard, now })
+
+  function acks(): Acks {
+    return registry.progress(publisher.newest?.manifest.version ?? 0, herald.connected())
+  }
+
+  function allHaveHeard(): boolean {
+    const connected = herald.connected()
+    return !acks().silent.some((name) => connected.has(name))
+  }
+
+  async function command(token: string): Promise<CommandAnswer> {
+    const at = Math.floor(now())
+    const given = readCommand(token, charter, at)
+    const answer = await publisher.change(
+      async (trust) => {
+        if (publisher.newest === undefined) throw new Denial('no_manifest_yet')
+        if (await store.isCommandKnown(given.jti)) throw new Denial('command_replayed')
+        return applyCommand(trust, charter, given, at)
+      },
+      { command: given, token, at },
+    )
+    log.warn({ ...given, ...answer }, 'a command was carried out')
+    return answer
+  }
+
+  if (publisher.newest !== undefined) herald.proclaim(publisher.newest)
+  const http = createHttp(log)
+  addRoutes(http, {
+    trustAnchor,
+    enrolmentToken,
+    manifest: () => herald.manifest,
+    charter: charters.textOf,
+    acks,
+    openStream: herald.openStream,
+    command,
+    acknowledge: (statement) => registry.acknowledge(statement, herald.sha256Of),
+    enrol: ({ name, jwk }) => registry.enrol(name, jwk),
+  })
+  await http.listen({ host: '127.0.0.1', port: config.listen.port })
+  const { port } = http.server.address() as AddressInfo
+
+  const vouching = setInterval(herald.vouch, config.freshness_seconds * 1000)
+  const stopping = new AbortController()
+  const keeping = keepOn(keeper, publisher, log, stopping.signal)
+
+  return {
+    ready: { url: `http://127.0.0.1:${port}` },
+    keeper,
+    publisher,
+    stop: async () => {
+      stopping.abort()
+      clearInterval(vouching)
+      herald.close()
+      await http.close()
+      witness.close()
+      broker.close()
+      await keeping
+      await publisher.settled()
+      await registry.close()
+      await store.close()
+    },
+  }
+}
+
+/** Does what is due, again and again. Says once that something is missing, and once that it is back. */
+async function keepOn(keeper: Keeper, publisher: Publisher, log: Logger, signal: AbortSignal): Promise<void> {
+  let missing: string | undefined
+  while (!signal.aborted) {
+    const now = await keeper.keep().then(
+      () => undefined,
+      (error: Error) => error.message,
+    )
+    if (signal.aborted) return
+    if (now !== missing && now !== undefined) log.warn({ missing: now }, 'upkeep waits')
+    if (now !== missing && now === undefined) log.info('upkeep goes on')
+    missing = now
+    const milliseconds = publisher.newest === undefined ? KEEP_FIRST_MILLISECONDS : KEEP_MILLISECONDS
+    await delay(milliseconds, undefined, { signal }).catch(() => {})
+  }
+}

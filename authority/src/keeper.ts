@@ -1,0 +1,94 @@
+/**
+ * Does what is due: asks the signers for keys that slots wait for, and publishes what time has made of the manifest.
+ * @module
+ */
+
+import type { Charter } from '@countersign/validator/charter'
+import { type Algorithm, importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
+import type { ManifestKey } from '@countersign/validator/manifest'
+import { withKeys } from './command.ts'
+import { type Slot, windowOf } from './lifecycle.ts'
+import type { Publisher } from './publisher.ts'
+import { isHalfOver, keepUp, slotsInNeed } from './upkeep.ts'
+
+/** What a new key may sign, as its signer is asked to attest it. */
+export interface KeyRequest {
+  readonly realm: string
+  readonly alg: Algorithm
+  readonly iss: string
+  readonly tenants: readonly string[]
+  readonly token_types: readonly string[]
+  readonly max_ttl: number
+}
+
+/** What a key needs of the broker: a realm's signer makes it, and only the public half comes out. */
+export interface Broker {
+  generate(request: KeyRequest): Promise<{ readonly jwk: PublicJwk; readonly attestation: string }>
+}
+
+export interface Keeper {
+  /** Does what is due now, if anything. Throws when broker or witness could not help; the next call tries again. */
+  keep(): Promise<void>
+}
+
+export interface KeeperOptions {
+  readonly charter: Charter
+  readonly publisher: Publisher
+  readonly broker: Broker
+  /** Whether every validator that listens has acknowledged the newest manifest. */
+  readonly allHaveHeard: () => boolean
+  readonly now: () => number
+}
+
+export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: KeeperOptions): Keeper {
+  /** Keys that wait for a manifest to be named in: a signer is not asked again because the witness was away. */
+  let made: readonly ManifestKey[] = []
+  return {
+    keep: async () => {
+      const trust = publisher.newest?.manifest ?? { keys: new Map(), cutoffs: [] }
+      // Made outside the publisher's turn, so that a broker that hangs holds up no kill.
+      for (const slot of slotsInNeed(withKeys(trust, made), charter, now())) {
+        made = [...made, await makeKey(slot, broker, now())]
+      }
+      const time = Math.floor(now())
+      await publisher.change((newest) => {
+        const kept = keepUp(newest, charter, made, allHaveHeard(), time)
+        const isDue = publisher.newest === undefined || isHalfOver(publisher.newest.manifest, time)
+        return kept === newest && isDue ? { ...newest } : kept
+      })
+      made = []
+    },
+  }
+}
+
+async function makeKey({ realm, issuer, charter }: Slot, broker: Broker, now: number): Promise<ManifestKey> {
+  const algorithm =
+    charter.algorithms.find((name) => name === 'ES256') ?? (charter.algorithms[0] as Algorithm)
+  const { tenants, tokenTypes, lifetimeSecondsMax } = charter
+  const { jwk, attestation } = await broker.generate({
+    realm,
+    alg: algorithm,
+    iss: issuer,
+    tenants,
+    token_types: tokenTypes,
+    max_ttl: lifetimeSecondsMax,
+  })
+  const imported = importPublicJwk(jwk)
+  return {
+    kid: imported.kid,
+    algorithm,
+    realm,
+    issuer,
+    tenants,
+    tokenTypes,
+    audiences: undefined,
+    lifetimeSecondsMax,
+    jwk: imported.jwk,
+    publicKey: imported.key,
+    state: 'published',
+    ...windowOf(charter, Math.floor(now)),
+    revoked: undefined,
+    blocked: undefined,
+    attestation,
+  }
+}

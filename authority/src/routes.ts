@@ -1,0 +1,98 @@
+/**
+ * The authority over HTTP: what everybody may read, and the four things that may be sent. Each thing sent is signed or
+ * carries the enrolment token, so nothing here depends on who can reach the port. Formats: spec/delivery.md,
+ * spec/command.md.
+ * @module
+ */
+
+import { hash, timingSafeEqual } from 'node:crypto'
+import { type JsonObject, parseObject } from '@countersign/validator/json'
+import { Refusal } from '@countersign/validator/refusal'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Acks, CommandAnswer } from './client.ts'
+import { Denial } from './denial.ts'
+
+/** What the routes answer from. */
+export interface Desk {
+  /** JSON texts, ready to be sent; undefined while there is none. */
+  readonly trustAnchor: string
+  manifest(): string | undefined
+  charter(version?: number): string | undefined
+  acks(): Acks
+  openStream(response: FastifyReply['raw'], validator: string | undefined): void
+  command(token: string): Promise<CommandAnswer>
+  acknowledge(statement: string): void
+  enrol(request: JsonObject): Promise<void>
+  /** What has to be sent to be let in. */
+  readonly enrolmentToken: string
+}
+
+/** Adds the authority's routes to a server. */
+export function addRoutes(http: FastifyInstance, desk: Desk): void {
+  void http.register(async (routes) => {
+    // The texts are read by our own strict readers, which refuse what Fastify's would let pass.
+    routes.removeAllContentTypeParsers()
+    routes.addContentTypeParser(
+      ['application/jwt', 'application/json'],
+      { parseAs: 'string' },
+      (_request, body, done) => done(null, body),
+    )
+    routes.setErrorHandler((error, _request, reply) => {
+      if (!(error instanceof Denial)) throw error
+      if (error.status === 503) void reply.header('retry-after', '1')
+      void reply.code(error.status).send({ error: error.code, error_description: error.message })
+    })
+
+    routes.get('/manifest', (_request, reply) => sendText(reply, desk.manifest(), 'no_manifest_yet'))
+    routes.get('/charter', (_request, reply) => sendText(reply, desk.charter(), 'unknown_charter'))
+    routes.get<{ Params: { version: string } }>('/charter/:version', ({ params }, reply) => {
+      const version = /^[1-9]\d{0,9}$/.test(params.version) ? Number(params.version) : 0
+      return sendText(reply, desk.charter(version), 'unknown_charter')
+    })
+    routes.get('/trust-anchor', (_request, reply) => sendText(reply, desk.trustAnchor, 'unknown_charter'))
+    routes.get('/acks', (_request, reply) => reply.header('cache-control', 'no-store').send(desk.acks()))
+    routes.get<{ Querystring: { validator?: unknown } }>('/stream', ({ query }, reply) => {
+      reply.hijack()
+      desk.openStream(reply.raw, typeof query.validator === 'string' ? query.validator : undefined)
+    })
+
+    routes.post('/commands', async ({ body }, reply) => reply.send(await desk.command(asText(body))))
+    routes.post('/acks', async ({ body }, reply) => {
+      desk.acknowledge(asText(body))
+      return reply.send({})
+    })
+    routes.post('/validators', async ({ headers, body }, reply) => {
+      if (!isBearer(headers.authorization, desk.enrolmentToken)) throw new Denial('enrolment_not_authorised')
+      await desk.enrol(readJson(asText(body)))
+      return reply.send({})
+    })
+  })
+}
+
+function sendText(
+  reply: FastifyReply,
+  text: string | undefined,
+  otherwise: 'no_manifest_yet' | 'unknown_charter',
+): FastifyReply {
+  if (text === undefined) throw new Denial(otherwise)
+  return reply.type('application/json').header('cache-control', 'no-store').send(text)
+}
+
+function asText(body: unknown): string {
+  return typeof body === 'string' ? body : ''
+}
+
+function readJson(text: string): JsonObject {
+  try {
+    return parseObject(text)
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    throw new Denial('enrolment_malformed')
+  }
+}
+
+/** Compared as hashes, so that neither length nor a common beginning shows in the time it takes. */
+function isBearer(authorization: string | undefined, secret: string): boolean {
+  const [, sent = ''] = /^Bearer +(\S+)$/i.exec(authorization ?? '') ?? []
+  return timingSafeEqual(hash('sha256', sent, 'buffer'), hash('sha256', secret, 'buffer'))
+}
