@@ -35,6 +35,7 @@ const QUEUE_SIGHTINGS_MAX = { evidence: 8192, acceptance: 16_384, noise: 1024 } 
 const DELIVERY_MILLISECONDS_MAX = 5000
 /** A service has few seconds to stop, and a sentinel that hangs may not use them up. */
 const FAREWELL_MILLISECONDS_MAX = 1000
+const NEVER = Number.POSITIVE_INFINITY
 const RETRY_MILLISECONDS = { first: 100, last: 5000 } as const
 
 type Kind = keyof typeof QUEUE_SIGHTINGS_MAX
@@ -50,7 +51,7 @@ export function createReporter({ sentinel, enrolment, now = seconds }: ReporterO
   let delivering: Promise<void> | undefined
   let failures = 0
   let timer: NodeJS.Timeout | undefined
-  let wakesAt = Number.POSITIVE_INFINITY
+  let wakesAt = NEVER
   let stopped = false
 
   function report(sighting: Sighting): void {
@@ -62,25 +63,34 @@ export function createReporter({ sentinel, enrolment, now = seconds }: ReporterO
       return
     }
     queue.push(sighting)
-    const patient = kind === 'acceptance' && queue.length < REPORT_SIGHTINGS_MAX
-    // While the sentinel does not answer, the retry keeps its own pace.
-    if (failures === 0) wake(patient ? ACCEPTANCE_DELAY_MILLISECONDS : 0)
+    schedule()
   }
 
-  function wake(milliseconds: number): void {
+  function schedule(): void {
+    if (stopped || delivering !== undefined) return
+    // While the sentinel does not answer, the retry keeps its own pace, whatever comes in.
+    if (failures > 0 && wakesAt !== NEVER) return
+    const milliseconds = delayMilliseconds()
     const at = performance.now() + milliseconds
-    if (delivering !== undefined || wakesAt <= at) return
+    if (wakesAt <= at) return
     clearTimeout(timer)
     wakesAt = at
     timer = setTimeout(() => void deliverAll().catch(() => {}), milliseconds).unref()
   }
 
+  function delayMilliseconds(): number {
+    if (failures > 0) return retryMilliseconds(failures)
+    if (queues.evidence.length + queues.noise.length > 0) return 0
+    if (queues.acceptance.length >= REPORT_SIGHTINGS_MAX) return 0
+    return queues.acceptance.length > 0 ? ACCEPTANCE_DELAY_MILLISECONDS : NEVER
+  }
+
   function deliverAll(): Promise<void> {
     clearTimeout(timer)
-    wakesAt = Number.POSITIVE_INFINITY
+    wakesAt = NEVER
     delivering ??= drain().finally(() => {
       delivering = undefined
-      if (failures > 0 && !stopped) wake(retryMilliseconds(failures))
+      schedule()
     })
     return delivering
   }

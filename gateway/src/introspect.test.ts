@@ -1,0 +1,167 @@
+/**
+ * Goal: introspection tells those who may ask what a good token says, and tells nobody anything about another.
+ * Method: a gateway in memory, asked with right, wrong and missing credentials about tokens of every fate.
+ */
+
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { createHttp, createLog } from '@countersign/service'
+import { createTestWorld, mailAudience, tenants } from '@countersign/validator/testing'
+import { createValidator } from '@countersign/validator/validator'
+import { readClients, serveIntrospection } from './introspect.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'countersign-gateway-'))
+const clientsFile = join(folder, 'clients.json')
+const world = createTestWorld()
+const http = createHttp(createLog('gateway'))
+
+before(async () => {
+  const clients = [
+    { client_id: 'calendar', secret_sha256: sha256('a good secret') },
+    { client_id: 'with space & sign', secret_sha256: sha256('100%:ü') },
+    { client_id: 'northwind-only', secret_sha256: sha256('another'), tenants: [tenants.northwind] },
+  ]
+  writeFileSync(clientsFile, JSON.stringify({ clients }), { mode: 0o600 })
+  const realm = ['consumer', 'enterprise']
+  const validator = createValidator({
+    realm,
+    audience: mailAudience,
+    trust: world.trust,
+    now: () => world.now,
+  })
+  await serveIntrospection(http, validator, readClients(clientsFile))
+})
+after(async () => {
+  await http.close()
+  rmSync(folder, { recursive: true })
+})
+
+test('a good token is described as RFC 7662 says', async () => {
+  const answer = await introspect(world.issue({ claims: { jti: 'an-id-of-a-token' } }))
+  assert.equal(answer.statusCode, 200)
+  assert.equal(answer.headers['cache-control'], 'no-store')
+  assert.deepEqual(answer.json(), {
+    active: true,
+    token_type: 'Bearer',
+    iss: 'https://login.consumer.example',
+    sub: 'user-1',
+    aud: mailAudience,
+    client_id: 'client-1',
+    scope: 'mail.read',
+    tid: tenants.home,
+    iat: world.now,
+    exp: world.now + 300,
+    jti: 'an-id-of-a-token',
+  })
+})
+
+test('T204: a refused token is inactive, and nothing that it claims is echoed', async () => {
+  const forged = [
+    world.issue({ receipt: null }),
+    world.issue({ claims: { exp: world.now - 10, iat: world.now - 100 } }),
+    world.issue({ claims: { iss: 'https://evil.example' } }),
+    'not.a.token',
+    'x',
+  ]
+  for (const token of forged) {
+    const answer = await introspect(token)
+    assert.equal(answer.statusCode, 200)
+    assert.deepEqual(answer.json(), { active: false })
+    assert.ok(answer.headers['x-countersign-reason'])
+  }
+})
+
+test('T202: without credentials that are right, no token is looked at', async () => {
+  const token = world.issue()
+  const wrong = [
+    '',
+    'Basic',
+    basic('calendar', ''),
+    basic('calendar', 'a wrong secret'),
+    basic('nobody', 'a good secret'),
+    basic('', ''),
+    `Bearer ${token}`,
+    `${basic('calendar', 'a good secret')}, ${basic('calendar', 'a good secret')}`,
+    basic('calendar', sha256('a good secret')),
+  ]
+  for (const authorization of wrong) {
+    const answer = await introspect(token, authorization)
+    assert.equal(answer.statusCode, 401, authorization)
+    assert.equal(answer.headers['x-countersign-reason'], undefined)
+    assert.match(String(answer.headers['www-authenticate']), /^Basic /)
+  }
+})
+
+test('credentials are form-encoded before they are base64 (RFC 6749, section 2.3.1)', async () => {
+  const answer = await introspect(world.issue(), basic('with space & sign', '100%:ü'))
+  assert.equal(answer.json().active, true)
+})
+
+test('T206: a client that is for one tenant learns nothing about the tokens of another', async () => {
+  const authorization = basic('northwind-only', 'another')
+  const own = world.issue({ realm: 'enterprise', claims: { tid: tenants.northwind } })
+  const other = world.issue({ realm: 'enterprise', claims: { tid: tenants.fabrikam } })
+  assert.equal((await introspect(own, authorization)).json().active, true)
+  assert.deepEqual((await introspect(other, authorization)).json(), { active: false })
+})
+
+test('T203: a token is inactive at the next call once its key is blocked', async () => {
+  const key = world.keys.enterprise
+  const token = world.issue({ realm: 'enterprise' })
+  assert.equal((await introspect(token)).json().active, true)
+  world.setState(key.kid, 'blocked')
+  const answer = await introspect(token)
+  assert.deepEqual(answer.json(), { active: false })
+  assert.equal(answer.headers['x-countersign-reason'], 'key_blocked')
+})
+
+test('T174 T065: one way to authenticate, one token, in the body alone', async () => {
+  const token = world.issue()
+  const bodies = ['', 'token=', `token=${token}&token=${token}`, `token=${token}&client_secret=a+good+secret`]
+  for (const payload of bodies) {
+    const answer = await http.inject({
+      method: 'POST',
+      url: `/introspect?token=${token}`,
+      headers: form(),
+      payload,
+    })
+    assert.equal(answer.statusCode, 400, payload)
+  }
+  assert.equal((await http.inject({ url: `/introspect?token=${token}`, headers: form() })).statusCode, 404)
+})
+
+test('T237 T239: the file of clients must be private, and says nothing that is not understood', () => {
+  chmodSync(clientsFile, 0o640)
+  assert.throws(() => readClients(clientsFile), /0600/)
+  chmodSync(clientsFile, 0o600)
+  writeFileSync(
+    clientsFile,
+    JSON.stringify({ clients: [{ client_id: 'a', secret_sha256: sha256('b'), tenant: 'c' }] }),
+  )
+  assert.throws(() => readClients(clientsFile), /not usable/)
+})
+
+function introspect(token: string, authorization = basic('calendar', 'a good secret')) {
+  const payload = new URLSearchParams({ token, token_type_hint: 'access_token' }).toString()
+  return http.inject({ method: 'POST', url: '/introspect', headers: form(authorization), payload })
+}
+
+function form(authorization = basic('calendar', 'a good secret')): Record<string, string> {
+  return {
+    'content-type': 'application/x-www-form-urlencoded',
+    ...(authorization !== '' && { authorization }),
+  }
+}
+
+function basic(id: string, secret: string): string {
+  const encode = (text: string): string => new URLSearchParams({ text }).toString().slice('text='.length)
+  return `Basic ${Buffer.from(`${encode(id)}:${encode(secret)}`).toString('base64')}`
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('base64url')
+}

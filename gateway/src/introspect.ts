@@ -1,0 +1,92 @@
+/**
+ * Introspection (RFC 7662) for services that cannot validate themselves. A caller must show credentials, so that
+ * nobody can try tokens here; what is refused is `{"active": false}` and nothing more. Every call decides anew: an
+ * answer that outlived a revocation is what introspection is there to avoid.
+ * @module
+ */
+
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { statSync } from 'node:fs'
+import { readConfig } from '@countersign/service'
+import type { ValidatedToken, Validator } from '@countersign/validator/validator'
+import formbody from '@fastify/formbody'
+import type { FastifyInstance } from 'fastify'
+import { z } from 'zod'
+
+/** The file of those who may introspect. Secrets are random, so one SHA-256 keeps them as well as a slow hash would. */
+const clientsFile = z.strictObject({
+  clients: z.array(
+    z.strictObject({
+      client_id: z.string().min(1),
+      /** SHA-256 of the secret, base64url. */
+      secret_sha256: z.base64url().length(43),
+      /** The tenants whose tokens the client may ask about. Left out: all. */
+      tenants: z.array(z.string()).optional(),
+    }),
+  ),
+})
+
+export type IntrospectionClient = z.infer<typeof clientsFile>['clients'][number]
+
+/** RFC 7662 allows other parameters; a secret in the body is a second way to authenticate, and one is enough. */
+const request = z.object({ token: z.string().min(1), client_secret: z.undefined().optional() })
+
+const BODY_BYTES_MAX = 64 * 1024
+
+/** Throws when others than this user may read the file. */
+export function readClients(file: string): readonly IntrospectionClient[] {
+  if ((statSync(file).mode & 0o077) !== 0)
+    throw new Error(`${file} can be read by others: its mode must be 0600`)
+  return readConfig(file, clientsFile).clients
+}
+
+export async function serveIntrospection(
+  http: FastifyInstance,
+  validator: Validator,
+  clients: readonly IntrospectionClient[],
+): Promise<void> {
+  await http.register(formbody, { bodyLimit: BODY_BYTES_MAX })
+  http.post('/introspect', (incoming, reply) => {
+    reply.header('cache-control', 'no-store')
+    const client = authenticateClient(clients, incoming.headers.authorization)
+    if (client === undefined) {
+      return reply
+        .code(401)
+        .header('www-authenticate', 'Basic realm="introspection"')
+        .send({ error: 'invalid_client' })
+    }
+    const form = request.safeParse(incoming.body)
+    if (!form.success) return reply.code(400).send({ error: 'invalid_request' })
+    const decision = validator.decide(form.data.token)
+    if (!decision.accepted) {
+      return reply.header('x-countersign-reason', decision.refusal.reason).send({ active: false })
+    }
+    return reply.send(describe(client, decision.token))
+  })
+}
+
+/** The client whose secret a `Basic` header shows (RFC 6749, section 2.3.1), or undefined. */
+function authenticateClient(
+  clients: readonly IntrospectionClient[],
+  authorization: string | undefined,
+): IntrospectionClient | undefined {
+  const [, encoded = ''] = /^basic +([A-Za-z0-9+/]+=*)$/i.exec(authorization ?? '') ?? []
+  const [, id = '', secret = ''] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded, 'base64').toString()) ?? []
+  const shown = createHash('sha256').update(formDecode(secret)).digest()
+  const client = clients.find(({ client_id }) => client_id === formDecode(id))
+  const expected = Buffer.from(client?.secret_sha256 ?? nobody, 'base64url')
+  return timingSafeEqual(shown, expected) ? client : undefined
+}
+
+/** A hash that nobody knows a secret for: an unknown client costs what a wrong secret costs. */
+const nobody = 'A'.repeat(43)
+
+function describe(client: IntrospectionClient, token: ValidatedToken): object {
+  if (client.tenants?.includes(token.tenant) === false) return { active: false }
+  const { iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf } = token.claims
+  return { active: true, token_type: 'Bearer', iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf }
+}
+
+function formDecode(text: string): string {
+  return new URLSearchParams(`value=${text.replaceAll('&', '%26')}`).get('value') ?? ''
+}

@@ -1,0 +1,77 @@
+/**
+ * A validator as a running service needs it: it follows the authority, decides, acknowledges and reports. Each of the
+ * parts can be had alone: `followManifest`, `createValidator`, `createReporter`.
+ * @module
+ */
+
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseTrustAnchor } from './charter.ts'
+import { readEnrolment } from './enrolment.ts'
+import { followManifest } from './follow.ts'
+import { createReporter } from './reporter.ts'
+import { createValidator, type Validator } from './validator.ts'
+
+export interface ConnectOptions {
+  readonly realm: string | readonly string[]
+  readonly audience: string | readonly string[]
+  /** URL of the authority, which is believed only as far as the trust anchor reaches. */
+  readonly authority: string
+  readonly trustAnchorFile: string
+  /** Remembers the newest version seen, so that an older one is refused after a restart too. */
+  readonly stateFolder: string
+  readonly enrolment: { readonly name: string; readonly keyFile: string }
+  /** URL of the sentinel. Left out: nothing is reported. */
+  readonly sentinel?: string | undefined
+  /** Something was refused or did not arrive, and will be asked for again; or the authority lied, and that is proof. */
+  readonly onProblem?: ((problem: Error) => void) | undefined
+}
+
+export interface ConnectedValidator extends Validator {
+  /** Whether it can accept anything: there is a manifest, and word that it is the newest. */
+  readonly isReady: boolean
+  /** Waits for that, but not for ever: a service that starts without its authority refuses until it is there. */
+  whenReady(milliseconds: number): Promise<void>
+  /** Reports what is still queued, and ends. */
+  stop(): Promise<void>
+}
+
+const STALE_SECONDS_MAX = 60
+
+/** Starts to follow at once. Until there is a manifest, every token is refused as `manifest_stale`. */
+export function connectValidator(options: ConnectOptions): ConnectedValidator {
+  const { realm, audience, authority, stateFolder, sentinel } = options
+  const enrolment = readEnrolment(options.enrolment.name, options.enrolment.keyFile)
+  const trustAnchor = parseTrustAnchor(JSON.parse(readFileSync(options.trustAnchorFile, 'utf8')))
+  mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
+  const reporter = sentinel === undefined ? undefined : createReporter({ sentinel, enrolment })
+  const follower = followManifest({
+    authority,
+    trustAnchor,
+    stateFile: join(stateFolder, 'manifest.json'),
+    enrolment,
+    onProblem: options.onProblem,
+    onMisbehavior: options.onProblem,
+  })
+  const validator = createValidator({
+    realm,
+    audience,
+    trust: follower,
+    maxStaleSeconds: STALE_SECONDS_MAX,
+    ...(reporter && { onSighting: reporter.report }),
+  })
+  return {
+    ...validator,
+    get isReady() {
+      return follower.ageSeconds() <= STALE_SECONDS_MAX
+    },
+    whenReady: async (milliseconds) => {
+      await Promise.race([follower.ready().catch(() => {}), delay(milliseconds, undefined, { ref: false })])
+    },
+    stop: async () => {
+      await follower.stop()
+      await reporter?.stop()
+    },
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * Goal: mail reaches its owner and nobody else, and a message cannot act on the page that shows it.
+ * Method: a webmail over a world of trust in memory, with mailboxes of two realms and three tenants, where subjects and
+ * message ids are alike and one message is an attack.
+ */
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { createHttp, createLog } from '@countersign/service'
+import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/validator/testing'
+import { createValidator } from '@countersign/validator/validator'
+import { serveMail } from './mail.ts'
+import { type Mailbox, readMailboxes } from './mailbox.ts'
+
+const attack = '<img src=//evil.example/a onerror=alert(1)>"\'&</details><script>alert(2)</script>'
+const enterprise = (tenant: string): string => issuers.enterprise.replace('{tenantid}', tenant)
+const mailboxes: readonly Mailbox[] = [
+  mailbox(issuers.consumer, 'user-1', 'home'),
+  mailbox(issuers.consumer, 'user-2', 'neighbour'),
+  mailbox(enterprise(tenants.fabrikam), 'user-1', 'fabrikam'),
+  mailbox(enterprise(tenants.northwind), 'user-1', 'northwind'),
+]
+const folder = mkdtempSync(join(tmpdir(), 'countersign-webmail-'))
+const file = join(folder, 'mailboxes.json')
+writeFileSync(file, JSON.stringify(mailboxes))
+
+const world = createTestWorld()
+const realm = ['consumer', 'enterprise']
+const validator = createValidator({ realm, audience: mailAudience, trust: world.trust, now: () => world.now })
+const http = createHttp(createLog('webmail'))
+serveMail(http, validator, readMailboxes(file))
+after(async () => {
+  await http.close()
+  rmSync(folder, { recursive: true })
+})
+
+test('a good token opens its own mailbox', async () => {
+  const token = world.issue()
+  const list = await get('/api/messages', token)
+  assert.equal(list.statusCode, 200)
+  assert.equal(list.headers['cache-control'], 'no-store')
+  assert.equal(list.json().address, 'home@mail.example')
+  assert.deepEqual(
+    list.json().messages.map(({ id }: { id: string }) => id),
+    ['shared', 'home-1'],
+  )
+  const message = await get('/api/messages/home-1', token)
+  assert.equal(message.json().text, attack)
+})
+
+test('T258 T087: the same subject and the same message id at another issuer is another mailbox', async () => {
+  for (const [name, tenant] of Object.entries({ fabrikam: tenants.fabrikam, northwind: tenants.northwind })) {
+    const token = world.issue({ realm: 'enterprise', claims: { tid: tenant, iss: enterprise(tenant) } })
+    assert.equal((await get('/api/messages', token)).json().address, `${name}@mail.example`)
+    assert.equal((await get('/api/messages/shared', token)).json().subject, `about ${name}`)
+  }
+})
+
+test('T258 T233: a message of another mailbox is as absent as one that never was', async () => {
+  const token = world.issue({ realm: 'enterprise', claims: { tid: tenants.fabrikam } })
+  const absent = await get('/api/messages/no-such-message', token)
+  assert.equal(absent.statusCode, 404)
+  for (const id of [
+    'home-1',
+    'northwind-1',
+    'neighbour-1',
+    '../messages/home-1',
+    '..%2Fhome-1',
+    '__proto__',
+    '',
+  ]) {
+    const answer = await get(`/api/messages/${id}`, token)
+    assert.notEqual(answer.statusCode, 200, id)
+    assert.ok(!answer.body.includes('evil.example'))
+  }
+  assert.equal((await get('/api/messages/home-1', token)).body, absent.body)
+})
+
+test('T088: an address in the token opens nothing', async () => {
+  const claims = { sub: 'stranger', email: 'home@mail.example', preferred_username: 'home@mail.example' }
+  assert.equal((await get('/api/messages', world.issue({ claims }))).statusCode, 404)
+})
+
+test('T084 F1 F2: a consumer key opens no enterprise mailbox', async () => {
+  const { consumer } = world.keys
+  const claims = { iss: enterprise(tenants.fabrikam), tid: tenants.fabrikam }
+  for (const receipt of [undefined, null]) {
+    const order = {
+      realm: 'enterprise' as const,
+      key: consumer,
+      claims,
+      ...(receipt === null && { receipt }),
+    }
+    const answer = await get('/api/messages', world.issue(order))
+    assert.equal(answer.statusCode, 403)
+    assert.equal(answer.headers['x-countersign-reason'], 'issuer_mismatch')
+    assert.ok(!answer.body.includes('fabrikam'))
+  }
+})
+
+test('T261: every address of the application asks the validator', async () => {
+  const forged = world.issue({ receipt: null })
+  for (const url of ['/', '/api/messages', '/api/messages/shared', '/api/messages/no-such-message']) {
+    const refused = await get(url, forged)
+    assert.equal(refused.statusCode, 401, url)
+    assert.equal(refused.headers['x-countersign-reason'], 'receipt_missing')
+    assert.match(String(refused.headers['www-authenticate']), /^Bearer error="invalid_token"/)
+    if (url !== '/') assert.equal((await http.inject({ url })).statusCode, 401, url)
+  }
+})
+
+test('T065: a token in the query opens nothing', async () => {
+  const token = world.issue()
+  assert.equal((await http.inject({ url: `/api/messages?access_token=${token}` })).statusCode, 401)
+  assert.ok(!(await http.inject({ url: `/?access_token=${token}` })).body.includes('home@mail.example'))
+})
+
+test('T257 T232: what a message says is shown, and does nothing', async () => {
+  const page = await get('/', world.issue(), { accept: 'text/html' })
+  assert.equal(page.statusCode, 200)
+  const [shown = ''] = /<main>.*<\/main>/s.exec(page.body) ?? []
+  assert.ok(
+    shown.includes('&#60;img src=//evil.example/a onerror=alert(1)&#62;&#34;&#39;&#38;&#60;/details&#62;'),
+  )
+  assert.doesNotMatch(shown, /<(?!\/?(main|h1|details|summary|b|span|time|p)\b)/)
+})
+
+test('T257 T176: the policy of each page lets nothing load, run, frame or send but its own', async () => {
+  for (const page of [
+    await get('/', world.issue()),
+    await http.inject({ url: '/' }),
+    await get('/', 'a.b.c'),
+  ]) {
+    const policy = String(page.headers['content-security-policy'])
+    assert.match(policy, /default-src 'none'/)
+    assert.match(policy, /frame-ancestors 'none'/)
+    assert.match(policy, /form-action 'none'/)
+    assert.doesNotMatch(policy, /unsafe|\*|https?:/)
+    assert.equal(page.headers['x-content-type-options'], 'nosniff')
+    assert.equal(page.headers['cache-control'], 'no-store')
+    for (const source of [/<style>(.*?)<\/style>/s, /<script>(.*?)<\/script>/s]) {
+      const [, text = ''] = source.exec(page.body) ?? []
+      const digest = await crypto.subtle.digest('SHA-256', Buffer.from(text))
+      assert.ok(policy.includes(`'sha256-${Buffer.from(digest).toString('base64')}'`))
+    }
+  }
+})
+
+test('without a token the page explains, with a bad one it says why', async () => {
+  const welcome = await http.inject({ url: '/' })
+  assert.equal(welcome.statusCode, 200)
+  assert.match(welcome.body, /Authorization/)
+  const refused = await get('/', 'a.b.c')
+  assert.equal(refused.statusCode, 401)
+  assert.match(refused.body, /malformed/)
+  const stranger = await get('/', world.issue({ claims: { sub: 'a-program' } }))
+  assert.equal(stranger.statusCode, 404)
+})
+
+test('two mailboxes for one person are refused at start', () => {
+  const [first] = mailboxes
+  writeFileSync(file, JSON.stringify([first, first]))
+  assert.throws(() => readMailboxes(file), /two mailboxes/)
+})
+
+function get(url: string, token: string, headers: Record<string, string> = {}) {
+  return http.inject({ url, headers: { authorization: `Bearer ${token}`, ...headers } })
+}
+
+function mailbox(issuer: string, subject: string, name: string): Mailbox {
+  const message = (id: string, text: string) => ({
+    id,
+    from: 'someone@mail.example',
+    subject: `about ${name}`,
+    date: '2026-11-02T08:00:00Z',
+    text,
+  })
+  const address = `${name}@mail.example`
+  return { issuer, subject, address, messages: [message('shared', name), message(`${name}-1`, attack)] }
+}

@@ -1,0 +1,131 @@
+/**
+ * The pages. Whatever is put into one is escaped there, since `html` escapes all that is not itself a piece of page;
+ * and were that forgotten, the policy that goes out with each page lets nothing run or load but the one script and
+ * the one style sheet below.
+ * @module
+ */
+
+import { createHash } from 'node:crypto'
+import type { Denial } from '@countersign/validator/bearer'
+import type { Mailbox, Message } from './mailbox.ts'
+
+/** For who comes without a token: what this is, and a field to put one in. */
+export function welcomePage(): string {
+  return page(
+    'Webmail',
+    html`
+    <p>A protected application with sample mail. It opens a mailbox to an access token that its validator accepts, and
+      reads the token from the <code>Authorization</code> header alone.</p>
+    ${tokenForm}
+    <p>A program asks for <code>/api/messages</code> and <code>/api/messages/ID</code> with the same header.</p>`,
+  )
+}
+
+/** For who comes with a token that was refused. */
+export function denialPage({ reason }: Denial): string {
+  return page('Refused', html`<p>The token was refused: <code>${reason}</code>.</p>${tokenForm}`)
+}
+
+/** For who comes with a good token that owns no mailbox, such as a program's. */
+export function strangerPage(): string {
+  return page('No mailbox', html`<p>The token is good, and its owner has no mailbox here.</p>${tokenForm}`)
+}
+
+export function mailboxPage({ address, messages }: Mailbox): string {
+  return page(address, html`${messages.map(renderMessage)}`)
+}
+
+/** Sent with each page. Forms may not be sent either: without its script, the field's would put a token in a URL. */
+export function pageHeaders(): Record<string, string> {
+  return {
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': [
+      "default-src 'none'",
+      `script-src '${sourceHash(script)}'`,
+      `style-src '${sourceHash(style)}'`,
+      "connect-src 'self'",
+      "base-uri 'none'",
+      "form-action 'none'",
+      "frame-ancestors 'none'",
+    ].join('; '),
+    'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff',
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-resource-policy': 'same-origin',
+    'cache-control': 'no-store',
+    vary: 'accept, authorization',
+  }
+}
+
+/** A piece of page: what is in it has been escaped. */
+class Html {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+function html(literals: TemplateStringsArray, ...values: readonly (string | Html | readonly Html[])[]): Html {
+  return new Html(literals.map((literal, at) => literal + render(values[at] ?? '')).join(''))
+}
+
+function render(value: string | Html | readonly Html[]): string {
+  if (typeof value === 'string')
+    return value.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+  return value instanceof Html ? value.text : value.map(({ text }) => text).join('')
+}
+
+function renderMessage({ from, subject, date, text }: Message): Html {
+  return html`
+    <details>
+      <summary><b>${subject}</b> <span>${from}</span> <time datetime="${date}">${date.slice(0, 10)}</time></summary>
+      <p>${text}</p>
+    </details>`
+}
+
+function page(title: string, main: Html): string {
+  return html`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${title}</title>
+<style>${new Html(style)}</style>
+<main>
+    <h1>${title}</h1>${main}
+</main>
+<script>${new Html(script)}</script>
+</html>
+`.text
+}
+
+function sourceHash(source: string): string {
+  return `sha256-${createHash('sha256').update(source).digest('base64')}`
+}
+
+/** The field has no name, so that no browser can send it by itself. */
+const tokenForm = html`
+    <form>
+      <label>Access token <input id="token" type="password" autocomplete="off" spellcheck="false" required></label>
+      <button>Open the mailbox</button>
+    </form>`
+
+const style = `
+  :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
+  main { max-width: 44rem; margin: 3rem auto; padding: 0 1rem }
+  details { border-top: 1px solid #8886; padding: .6rem 0 }
+  summary { cursor: pointer }
+  summary span, time { opacity: .7 }
+  time { float: right }
+  details p { white-space: pre-wrap }
+  input { font: inherit; width: 100%; box-sizing: border-box; margin: .3rem 0 }
+`
+
+const script = `
+  document.addEventListener('submit', async (event) => {
+    event.preventDefault()
+    const authorization = 'Bearer ' + document.getElementById('token').value.trim()
+    const response = await fetch('/', { headers: { accept: 'text/html', authorization }, cache: 'no-store' })
+    const answer = new DOMParser().parseFromString(await response.text(), 'text/html')
+    document.querySelector('main').replaceWith(answer.querySelector('main'))
+  })
+`
