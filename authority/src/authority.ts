@@ -97,6 +97,7 @@ export async function startAuthority(
     manifest: () => herald.manifest,
     charter: charters.textOf,
     acks,
+    enrolled: registry.enrolled,
     openStream: herald.openStream,
     command,
     acknowledge: (statement) => registry.acknowledge(statement, herald.sha256Of),

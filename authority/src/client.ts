@@ -40,6 +40,12 @@ export interface ValidatorProgress {
   readonly connected: boolean
 }
 
+/** Who is enrolled, and with which key (Ed25519). */
+export interface Enrolled {
+  readonly name: string
+  readonly jwk: PublicJwk
+}
+
 export interface Acks {
   /** Of the newest manifest. */
   readonly version: number
@@ -86,6 +92,15 @@ export function signCommand(command: Command, { privateKey }: Author, now: numbe
 /** Who has acknowledged the newest manifest, and who is silent. */
 export async function fetchAcks(authority: string): Promise<Acks> {
   return request(new URL('acks', withSlash(authority)), {})
+}
+
+/** Whose reports and acknowledgements count. */
+export async function fetchValidators(authority: string): Promise<readonly Enrolled[]> {
+  const { validators } = await request<{ validators: Enrolled[] }>(
+    new URL('validators', withSlash(authority)),
+    {},
+  )
+  return validators
 }
 
 /** Makes a validator known under its name. Enrolling again with the same key changes nothing. */

@@ -10,7 +10,7 @@ import { DocumentRefusal, importOnce } from '@countersign/validator/document'
 import type { JsonValue } from '@countersign/validator/json'
 import type { PublicJwk } from '@countersign/validator/jws'
 import { Members } from '@countersign/validator/members'
-import type { Acks } from './client.ts'
+import type { Acks, Enrolled } from './client.ts'
 import { Denial } from './denial.ts'
 import type { Acknowledged, EnrolledValidator, Store } from './store.ts'
 
@@ -21,6 +21,7 @@ export interface Registry {
   acknowledge(statement: string, sha256Of: (version: number) => string | undefined): void
   /** Who has acknowledged `version`, and who is silent; `connected` are the names with an open stream. */
   progress(version: number, connected: ReadonlySet<string>): Acks
+  enrolled(): readonly Enrolled[]
   /** Writes down what is not yet written. */
   close(): Promise<void>
 }
@@ -86,6 +87,7 @@ export async function openRegistry(
         silent: all.filter((validator) => (validator.version ?? 0) < version).map(({ name }) => name),
       }
     },
+    enrolled: () => [...validators.values()].map(({ name, jwk }) => ({ name, jwk })),
     close: write,
   }
 }

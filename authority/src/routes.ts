@@ -9,7 +9,7 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { type JsonObject, parseObject } from '@countersign/validator/json'
 import { Refusal } from '@countersign/validator/refusal'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Acks, CommandAnswer } from './client.ts'
+import type { Acks, CommandAnswer, Enrolled } from './client.ts'
 import { Denial } from './denial.ts'
 
 /** What the routes answer from. */
@@ -19,6 +19,7 @@ export interface Desk {
   manifest(): string | undefined
   charter(version?: number): string | undefined
   acks(): Acks
+  enrolled(): readonly Enrolled[]
   openStream(response: FastifyReply['raw'], validator: string | undefined): void
   command(token: string): Promise<CommandAnswer>
   acknowledge(statement: string): void
@@ -51,6 +52,9 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     })
     routes.get('/trust-anchor', (_request, reply) => sendText(reply, desk.trustAnchor, 'unknown_charter'))
     routes.get('/acks', (_request, reply) => reply.header('cache-control', 'no-store').send(desk.acks()))
+    routes.get('/validators', (_request, reply) =>
+      reply.header('cache-control', 'no-store').send({ validators: desk.enrolled() }),
+    )
     routes.get<{ Querystring: { validator?: unknown } }>('/stream', ({ query }, reply) => {
       reply.hijack()
       desk.openStream(reply.raw, typeof query.validator === 'string' ? query.validator : undefined)
