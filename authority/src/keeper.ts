@@ -43,20 +43,28 @@ export interface KeeperOptions {
 export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: KeeperOptions): Keeper {
   /** Keys that wait for a manifest to be named in: a signer is not asked again because the witness was away. */
   let made: readonly ManifestKey[] = []
+  let last: Promise<void> = Promise.resolve()
+
+  async function keep(): Promise<void> {
+    const trust = publisher.newest?.manifest ?? { keys: new Map(), cutoffs: [] }
+    // Made outside the publisher's turn, so that a broker that hangs holds up no kill.
+    for (const slot of slotsInNeed(withKeys(trust, made), charter, now())) {
+      made = [...made, await makeKey(slot, broker, now())]
+    }
+    const time = Math.floor(now())
+    await publisher.change((newest) => {
+      const kept = keepUp(newest, charter, made, allHaveHeard(), time)
+      const isDue = publisher.newest === undefined || isHalfOver(publisher.newest.manifest, time)
+      return kept === newest && isDue ? { ...newest } : kept
+    })
+    made = []
+  }
+
   return {
-    keep: async () => {
-      const trust = publisher.newest?.manifest ?? { keys: new Map(), cutoffs: [] }
-      // Made outside the publisher's turn, so that a broker that hangs holds up no kill.
-      for (const slot of slotsInNeed(withKeys(trust, made), charter, now())) {
-        made = [...made, await makeKey(slot, broker, now())]
-      }
-      const time = Math.floor(now())
-      await publisher.change((newest) => {
-        const kept = keepUp(newest, charter, made, allHaveHeard(), time)
-        const isDue = publisher.newest === undefined || isHalfOver(publisher.newest.manifest, time)
-        return kept === newest && isDue ? { ...newest } : kept
-      })
-      made = []
+    keep: () => {
+      const kept = last.then(keep)
+      last = kept.catch(() => {})
+      return kept
     },
   }
 }

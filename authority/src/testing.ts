@@ -1,0 +1,236 @@
+/**
+ * An authority with everything around it, for tests: trust as in the validator's test world, a witness and a broker
+ * that behave as the real ones do and can be told to be away, to hang or to refuse.
+ * @module
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type LineServer, serveLines } from '@countersign/lines'
+import { createLog } from '@countersign/service'
+import { attestKey } from '@countersign/validator/attestation'
+import { decode, encode } from '@countersign/validator/base64url'
+import { decodeEntry } from '@countersign/validator/entry'
+import type { Algorithm, PublicJwk } from '@countersign/validator/jws'
+import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
+import { signStatement } from '@countersign/validator/statement'
+import {
+  createTestKey,
+  createTestWorld,
+  type TestKey,
+  type TestRealm,
+  type TestWorld,
+} from '@countersign/validator/testing'
+import { type Authority, startAuthority } from './authority.ts'
+import { type Command, signCommand } from './client.ts'
+import { configSchema } from './config.ts'
+import type { KeyRequest } from './keeper.ts'
+
+export interface TestAuthority {
+  readonly world: TestWorld
+  readonly folder: string
+  readonly witness: FakeWitness
+  readonly broker: FakeBroker
+  readonly enrolmentToken: string
+  readonly url: string
+  readonly running: Authority
+  readonly manifest: Manifest
+  /** The key of a realm in a state; the first of several. */
+  key(realm: TestRealm, state: ManifestKey['state']): ManifestKey
+  /** Gives a command as an operator, or as whoever has `author`'s key. */
+  command(command: Command, author?: TestKey): Promise<Answer>
+  /** Posts a body as it is. */
+  post(path: string, body: string, headers?: Readonly<Record<string, string>>): Promise<Answer>
+  get(path: string): Promise<Answer>
+  /** A new validator's key, enrolled under the name. */
+  enrol(name: string): Promise<TestKey>
+  acknowledge(name: string, key: TestKey, change?: object): Promise<Answer>
+  /** Stops the authority and starts another on the same folder. */
+  restart(): Promise<void>
+  /** Ends everything and removes the folder. */
+  stop(): Promise<void>
+}
+
+export interface Answer {
+  readonly status: number
+  readonly body: Record<string, unknown>
+}
+
+/** Starts an authority; unless told not to, with its first manifest made. */
+export async function startTestAuthority({ isFirstMade = true } = {}): Promise<TestAuthority> {
+  const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
+  const folder = mkdtempSync(join(tmpdir(), 'countersign-authority-'))
+  const file = (name: string, content: unknown): string => {
+    const path = join(folder, name)
+    writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content), { mode: 0o600 })
+    return path
+  }
+  const enrolmentToken = 'a-token-of-this-test-alone'
+  const config = configSchema.parse({
+    data: folder,
+    listen: { port: 0 },
+    trust_anchor: file('trust-anchor.json', world.trustAnchor),
+    charter: file('charter.json', world.charterDocument),
+    broker_socket: join(folder, 'broker.sock'),
+    witness_socket: join(folder, 'witness.sock'),
+    enrolment_token: file('enrolment-token', `${enrolmentToken}\n`),
+  })
+  file('manifest-key.json', world.manifestKey.privateKey.export({ format: 'jwk' }))
+  const witness = createFakeWitness(world, config.witness_socket)
+  const broker = createFakeBroker(world, config.broker_socket)
+  const log = createLog('authority')
+  log.level = 'silent'
+  const start = (): Promise<Authority> => startAuthority(config, log, { now: () => world.now })
+  let running = await start()
+
+  const test: TestAuthority = {
+    world,
+    folder,
+    witness,
+    broker,
+    enrolmentToken,
+    get url() {
+      return running.ready['url'] as string
+    },
+    get running() {
+      return running
+    },
+    get manifest() {
+      return running.publisher.newest?.manifest as Manifest
+    },
+    key: (realm, state) => {
+      const keys = [...test.manifest.keys.values()]
+      return keys.find((key) => key.realm === realm && key.state === state) as ManifestKey
+    },
+    command: (command, author = world.operators[0] as TestKey) =>
+      test.post('commands', signCommand(command, author, world.now)),
+    post: async (path, body, headers = {}) => {
+      const request = { method: 'POST', headers: { 'content-type': 'application/jwt', ...headers }, body }
+      return answerOf(await fetch(`${test.url}/${path}`, request))
+    },
+    get: async (path) => answerOf(await fetch(`${test.url}/${path}`)),
+    enrol: async (name) => {
+      const key = createTestKey('EdDSA')
+      const headers = { 'content-type': 'application/json', authorization: `Bearer ${enrolmentToken}` }
+      await test.post('validators', JSON.stringify({ name, jwk: key.jwk }), headers)
+      return key
+    },
+    acknowledge: (name, key, change = {}) => {
+      const { manifest, sha256 } = running.publisher.newest ?? { manifest: undefined, sha256: '' }
+      const payload = { validator: name, version: manifest?.version, manifest_sha256: sha256, iat: world.now }
+      return test.post('acks', signStatement('manifest-ack+jwt', { ...payload, ...change }, key.privateKey))
+    },
+    restart: async () => {
+      await running.stop()
+      running = await start()
+    },
+    stop: async () => {
+      await running.stop()
+      await witness.close()
+      await broker.close()
+      rmSync(folder, { recursive: true })
+    },
+  }
+  if (isFirstMade) {
+    await witness.open()
+    await broker.open()
+    await running.keeper.keep()
+  }
+  return test
+}
+
+/** A peer that can be away. */
+interface FakePeer {
+  open(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface FakeWitness extends FakePeer {
+  /** Versions logged, in order. */
+  readonly versions: readonly number[]
+  /** When set, an append waits for it before it answers. */
+  hold: Promise<void> | undefined
+  /** When true, entries are logged but the answer never leaves. */
+  isMute: boolean
+}
+
+function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
+  const versions: number[] = []
+  const append = async ({ entries }: { entries: readonly string[] }): Promise<object> => {
+    await witness.hold
+    const receipts = entries.map((text) => {
+      const { serial } = decodeEntry(decode(text))
+      if (serial <= (versions.at(-1) ?? 0)) return { error: { code: 'serial_repeated', message: '' } }
+      versions.push(serial)
+      const [receipt] = world.witness.append([decode(text)], serial)
+      return { receipt: encode(receipt as Uint8Array) }
+    })
+    if (witness.isMute) await witness.close()
+    return { receipts }
+  }
+  const { name, origin } = world.witness
+  const status = (): object => ({
+    name,
+    logs: [{ origin, state: 'open' }],
+    manifest_version: versions.at(-1) ?? 0,
+  })
+  const witness: FakeWitness = {
+    versions,
+    hold: undefined,
+    isMute: false,
+    ...createFakePeer(socket, { append, status }),
+  }
+  return witness
+}
+
+export interface FakeBroker extends FakePeer {
+  /** How many keys were made. */
+  readonly keyCount: number
+}
+
+function createFakeBroker(world: TestWorld, socket: string): FakeBroker {
+  let keyCount = 0
+  const generate = (request: KeyRequest): { jwk: PublicJwk; attestation: string } => {
+    keyCount++
+    const { realm, alg, iss, tenants, token_types, max_ttl } = request
+    const { kid, jwk } = createTestKey(alg as Algorithm)
+    const scope = {
+      kid,
+      algorithm: alg,
+      realm,
+      issuer: iss,
+      tenants,
+      tokenTypes: token_types as ManifestKey['tokenTypes'],
+      audiences: undefined,
+      lifetimeSecondsMax: max_ttl,
+      issuedAt: world.now,
+    }
+    return { jwk, attestation: attestKey(scope, world.signers[realm as TestRealm].privateKey) }
+  }
+  return {
+    ...createFakePeer(socket, { generate }),
+    get keyCount() {
+      return keyCount
+    },
+  }
+}
+
+function createFakePeer(socket: string, handlers: Parameters<typeof serveLines>[1]): FakePeer {
+  let server: LineServer | undefined
+  return {
+    open: async () => {
+      server = await serveLines(socket, handlers)
+    },
+    close: async () => {
+      const closing = server
+      server = undefined
+      await closing?.close()
+    },
+  }
+}
+
+async function answerOf(response: Response): Promise<Answer> {
+  const text = await response.text()
+  return { status: response.status, body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) }
+}
