@@ -10,11 +10,14 @@
  */
 
 import { once } from 'node:events'
+import { lstat, rm } from 'node:fs/promises'
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { StringDecoder } from 'node:string_decoder'
 
 /** A peer that sends more than this without a newline is not speaking this protocol. */
 const LINE_CHARACTERS_MAX = 16 * 1024 * 1024
+/** A peer that leaves more than this unread is not reading; what it asks for must not fill our memory. */
+const UNREAD_BYTES_MAX = 64 * 1024 * 1024
 
 /** Answers one method. What it throws reaches the caller as a `LineError`, its message only if it is one itself. */
 export type Handler = (params: never) => unknown
@@ -33,9 +36,12 @@ export class LineError extends Error {
 
 /** One end of a connection. */
 export interface Peer {
-  /** Calls the other side. Rejects with `LineError`; with code `disconnected` when the socket closed first. */
-  call<Result>(method: string, params: unknown): Promise<Result>
-  /** Ends the connection; calls still waiting reject. */
+  /**
+   * Calls the other side. Rejects with `LineError`: `disconnected` when the socket closed first, `timeout` when
+   * `millisecondsMax` have passed; the other side may then still do what it was asked.
+   */
+  call<Result>(method: string, params: unknown, millisecondsMax?: number): Promise<Result>
+  /** Ends the connection once what was said has left; calls still waiting reject. */
   close(): void
   /** Settles when the connection is gone, however that came. */
   readonly closed: Promise<void>
@@ -60,7 +66,9 @@ export function speak(socket: Socket, handlers: Readonly<Record<string, Handler>
   const waiting = new Map<number, Waiting>()
   const decoder = new StringDecoder('utf8')
   let nextId = 1
-  let rest = ''
+  /** What came since the last newline, in pieces: joined once, however many pieces a long line has. */
+  let pieces: string[] = []
+  let pieceCharacters = 0
   let outgoing = ''
 
   function send(message: object): void {
@@ -69,8 +77,9 @@ export function speak(socket: Socket, handlers: Readonly<Record<string, Handler>
   }
 
   function flush(): void {
-    if (!socket.destroyed) socket.write(outgoing)
+    if (outgoing !== '' && socket.writable) socket.write(outgoing)
     outgoing = ''
+    if (socket.writableLength > UNREAD_BYTES_MAX) socket.destroy()
   }
 
   async function answer({ id, method = '', params }: Message): Promise<void> {
@@ -83,6 +92,24 @@ export function speak(socket: Socket, handlers: Readonly<Record<string, Handler>
     }
   }
 
+  function giveUpAfter(id: number, milliseconds: number): void {
+    const caller = waiting.get(id) as Waiting
+    const timer = setTimeout(() => {
+      waiting.delete(id)
+      caller.reject(new LineError('timeout', 'no answer came in time', { retryable: true }))
+    }, milliseconds)
+    waiting.set(id, {
+      resolve: (result) => {
+        clearTimeout(timer)
+        caller.resolve(result)
+      },
+      reject: (error) => {
+        clearTimeout(timer)
+        caller.reject(error)
+      },
+    })
+  }
+
   function receive(message: Message): void {
     if (message.method !== undefined) return void answer(message)
     const caller = waiting.get(message.id)
@@ -92,31 +119,43 @@ export function speak(socket: Socket, handlers: Readonly<Record<string, Handler>
   }
 
   socket.on('data', (chunk: Buffer) => {
-    const parts = (rest + decoder.write(chunk)).split('\n')
-    rest = parts.pop() ?? ''
-    if (rest.length > LINE_CHARACTERS_MAX) return void socket.destroy()
-    for (const part of parts) {
-      const message = parseMessage(part)
+    const lines = decoder.write(chunk).split('\n')
+    const last = lines.pop() ?? ''
+    for (const line of lines) {
+      const message = parseMessage(pieces.length === 0 ? line : pieces.join('') + line)
+      pieces = []
+      pieceCharacters = 0
       if (message === undefined) return void socket.destroy()
       receive(message)
     }
+    if (last === '') return
+    pieces.push(last)
+    pieceCharacters += last.length
+    if (pieceCharacters > LINE_CHARACTERS_MAX) socket.destroy()
   })
   // The close that follows tells the callers; without a listener an error would end the process.
   socket.on('error', () => {})
-  const closed = once(socket, 'close').then(() => {
-    for (const { reject } of waiting.values()) reject(disconnected())
-    waiting.clear()
+  const closed = new Promise<void>((resolve) => {
+    socket.once('close', () => {
+      for (const { reject } of waiting.values()) reject(disconnected())
+      waiting.clear()
+      resolve()
+    })
   })
 
   return {
-    call: (method, params) =>
+    call: (method, params, millisecondsMax) =>
       new Promise((resolve, reject) => {
-        if (socket.destroyed || !socket.writable) return reject(disconnected())
+        if (!socket.writable) return reject(disconnected())
         const id = nextId++
         waiting.set(id, { resolve, reject })
+        if (millisecondsMax !== undefined) giveUpAfter(id, millisecondsMax)
         send({ id, method, params })
       }),
-    close: () => void socket.end(() => socket.destroy()),
+    close: () => {
+      flush()
+      socket.end(() => socket.destroy())
+    },
     closed,
   }
 }
@@ -136,27 +175,28 @@ export interface LineServer {
   close(): Promise<void>
 }
 
-/** Listens on a Unix socket; a stale socket file of an earlier run is replaced. */
+/** Listens on a Unix socket; a stale socket file of an earlier run is replaced, a listener that lives is not. */
 export async function serveLines(
   path: string,
   handlers: Readonly<Record<string, Handler>>,
 ): Promise<LineServer> {
-  const { rm } = await import('node:fs/promises')
-  await rm(path, { force: true })
+  await removeStale(path)
   const peers = new Set<Peer>()
   const server: Server = createServer((socket) => {
     const peer = speak(socket, handlers)
     peers.add(peer)
     void peer.closed.then(() => peers.delete(peer))
   })
-  // Set before listening: a socket made first and narrowed after could be opened in between.
+  const listening = once(server, 'listening')
+  // Set while the socket is made: one made first and narrowed after could be opened in between. Making it is
+  // synchronous, so that no other file of this process is born under this mask.
   const mask = process.umask(0o177)
   try {
     server.listen(path)
-    await once(server, 'listening')
   } finally {
     process.umask(mask)
   }
+  await listening
   return {
     close: async () => {
       const stopped = once(server, 'close')
@@ -165,6 +205,16 @@ export async function serveLines(
       await stopped
     },
   }
+}
+
+async function removeStale(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined)
+  // Anything but a socket is left alone, and `listen` says that the address is in use.
+  if (found?.isSocket() !== true) return
+  const living = await connectLines(path).catch(() => undefined)
+  living?.close()
+  if (living !== undefined) throw new Error(`another process listens at ${path}`)
+  await rm(path, { force: true })
 }
 
 function parseMessage(text: string): Message | undefined {
