@@ -43,6 +43,7 @@ export type DocumentFlaw =
   | 'attestation_invalid'
   | 'receipt_invalid'
   | 'rolled_back'
+  | 'issued_in_future'
   | 'key_revived'
 
 /** A trust document is refused. The message says where, never what stood there. */

@@ -15,7 +15,7 @@ import {
   type TrustAnchor,
   verifyCharter,
 } from './charter.ts'
-import { encodePayload } from './document.ts'
+import { encodePayload, readPayload } from './document.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
 import { signFreshness } from './freshness.ts'
 import { type Algorithm, importPublicJwk, type PublicJwk, signInput } from './jws.ts'
@@ -76,7 +76,9 @@ export interface TestWorld {
   now: number
   readonly operators: readonly (TestKey & { readonly id: string })[]
   readonly trustAnchor: TrustAnchor
-  readonly charterDocument: CharterDocument
+  /** All charters, from the first. */
+  readonly charterDocuments: readonly CharterDocument[]
+  /** The newest. */
   readonly charter: Charter
   readonly manifestKey: TestKey
   readonly blockKey: TestKey
@@ -97,6 +99,8 @@ export interface TestWorld {
     realm: TestRealm,
     change?: Partial<ManifestDraft['keys'][number]>,
   ): ManifestDraft['keys'][number]
+  /** Approves the next charter, changed as `change` says, and publishes the next manifest under it. */
+  amend(change?: (payload: Readonly<Record<string, unknown>>) => object): TrustState
   /** Publishes the next manifest, changed as `change` says. */
   publish(change?: (draft: ManifestDraft) => Partial<ManifestDraft>): TrustState
   /** Publishes the next manifest, in which one key is in another state. */
@@ -116,9 +120,12 @@ export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number
   const [manifestKey, blockKey] = [createTestKey('ES256'), createTestKey('EdDSA')]
   const signers = { consumer: createTestKey('EdDSA'), enterprise: createTestKey('EdDSA') }
   const witness = createTestWitness()
-  const charterDocument = operators
-    .slice(0, 2)
-    .reduce<object>((charter, { privateKey }) => approveCharter(charter, privateKey), {
+  const approve = (charter: object): CharterDocument =>
+    operators
+      .slice(0, trustAnchor.threshold)
+      .reduce((before, { privateKey }) => approveCharter(before, privateKey), charter) as CharterDocument
+  const charterDocuments = [
+    approve({
       version: 1,
       iat: now - 1000,
       ...trustAnchor,
@@ -146,8 +153,9 @@ export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number
           },
         ]),
       ),
-    }) as CharterDocument
-  const charter = verifyCharter(charterDocument, trustAnchor)
+    }),
+  ]
+  let charter = verifyCharter(charterDocuments[0], trustAnchor)
   const keys = { consumer: createTestKey('ES256'), enterprise: createTestKey('ES256') }
   const serials = new Map<string, number>()
   let draft: ManifestDraft = {
@@ -166,8 +174,10 @@ export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number
     now,
     operators,
     trustAnchor,
-    charterDocument,
-    charter,
+    charterDocuments,
+    get charter() {
+      return charter
+    },
     manifestKey,
     blockKey,
     signers,
@@ -213,6 +223,14 @@ export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number
         attestation: attestKey(scope, signers[realm].privateKey),
         ...change,
       }
+    },
+    amend: (change = () => ({})) => {
+      const { payload } = charterDocuments.at(-1) as CharterDocument
+      const next = { ...readPayload(payload), version: charter.version + 1, iat: world.now }
+      const document = approve({ ...next, ...change(next) })
+      charter = verifyCharter(document, charter)
+      charterDocuments.push(document)
+      return world.publish(() => ({ charterVersion: charter.version }))
     },
     publish: (change = () => ({})) => {
       const next = {

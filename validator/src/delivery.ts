@@ -1,0 +1,92 @@
+/**
+ * How documents come over HTTP from an authority that may be slow, broken or somebody else: in bounded time and
+ * memory, from the address that was asked and no other, and only as what was asked for.
+ * @module
+ */
+
+import { type JsonObject, parseObject } from './json.ts'
+
+/** The authority did not deliver, or not in a form that can be read. Asking again later is safe. */
+export class DeliveryFault extends Error {
+  readonly retryable = true
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'DeliveryFault'
+  }
+}
+
+/** A manifest of some thousand keys, with room. */
+export const DOCUMENT_BYTES_MAX = 8 * 1024 * 1024
+const ANSWER_MILLISECONDS_MAX = 10_000
+
+/** Gets a JSON object. Throws `DeliveryFault`. */
+export async function fetchObject(url: URL, signal: AbortSignal): Promise<JsonObject> {
+  const whole = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MILLISECONDS_MAX)])
+  const response = await request(url, { headers: { accept: 'application/json' }, signal: whole })
+  const body = await checkAnswer(response, 'application/json')
+  const text = await readText(body)
+  try {
+    return parseObject(text)
+  } catch {
+    throw new DeliveryFault(`${url.pathname} answers something that is not JSON`)
+  }
+}
+
+/** Opens a stream of events. Aborting the signal closes it. Throws `DeliveryFault`. */
+export async function openStream(
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array>> {
+  const response = await request(url, { headers: { accept: 'text/event-stream', ...headers }, signal })
+  return checkAnswer(response, 'text/event-stream')
+}
+
+/** Posts a compact JWS. Throws `DeliveryFault` unless it was taken. */
+export async function postStatement(url: URL, statement: string, signal: AbortSignal): Promise<void> {
+  const response = await request(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/jwt' },
+    body: statement,
+    signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MILLISECONDS_MAX)]),
+  })
+  await response.body?.cancel()
+  if (!response.ok) throw new DeliveryFault(`${url.pathname} answers status ${response.status}`)
+}
+
+async function request(url: URL, init: RequestInit): Promise<Response> {
+  const headers = { 'accept-encoding': 'identity', 'cache-control': 'no-cache', ...init.headers }
+  try {
+    return await fetch(url, { ...init, headers, redirect: 'error' })
+  } catch (cause) {
+    throw new DeliveryFault(`${url.pathname} at ${url.host} does not answer`, { cause })
+  }
+}
+
+async function checkAnswer(response: Response, mediaType: string): Promise<ReadableStream<Uint8Array>> {
+  const type = response.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase()
+  const encoded = response.headers.has('content-encoding')
+  if (response.status === 200 && type === mediaType && !encoded && response.body !== null)
+    return response.body
+  await response.body?.cancel()
+  const { pathname } = new URL(response.url)
+  if (response.status !== 200) throw new DeliveryFault(`${pathname} answers status ${response.status}`)
+  throw new DeliveryFault(`${pathname} answers something else than ${mediaType}`)
+}
+
+async function readText(body: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  let text = ''
+  let bytes = 0
+  try {
+    for await (const chunk of body) {
+      bytes += chunk.length
+      if (bytes > DOCUMENT_BYTES_MAX) throw new DeliveryFault('the authority answers without end')
+      text += decoder.decode(chunk, { stream: true })
+    }
+    return text + decoder.decode()
+  } catch (cause) {
+    if (cause instanceof DeliveryFault) throw cause
+    throw new DeliveryFault('the answer of the authority broke off', { cause })
+  }
+}
