@@ -258,8 +258,8 @@ function decodeMember(name: string, text: string): Uint8Array {
 }
 
 /**
- * Anybody can sign for such a key where a verifier does not look; a charter should not name one. The y coordinates (sign bit cleared, hex, little-endian) of
- * the eight points of small order, with the encodings of two of them that exceed the field.
+ * Anybody can sign for such a key where a verifier does not look. The y coordinates (sign bit cleared, hex,
+ * little-endian) of the points whose order divides eight, with the encodings of two of them that exceed the field.
  */
 function isSmallOrder(point: Uint8Array): boolean {
   const y = Buffer.from(point)
