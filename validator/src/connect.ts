@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parseTrustAnchor } from './charter.ts'
 import { readEnrolment } from './enrolment.ts'
 import { followManifest } from './follow.ts'
+import type { TrustSource } from './manifest.ts'
 import { createReporter } from './reporter.ts'
 import { createValidator, type Validator } from './validator.ts'
 
@@ -29,6 +30,8 @@ export interface ConnectOptions {
 }
 
 export interface ConnectedValidator extends Validator {
+  /** What it decides by, for whoever has other questions about it. */
+  readonly trust: TrustSource
   /** Whether it can accept anything: there is a manifest, and word that it is the newest. */
   readonly isReady: boolean
   /** Waits for that, but not for ever: a service that starts without its authority refuses until it is there. */
@@ -63,6 +66,7 @@ export function connectValidator(options: ConnectOptions): ConnectedValidator {
   })
   return {
     ...validator,
+    trust: follower,
     get isReady() {
       return follower.ageSeconds() <= STALE_SECONDS_MAX
     },

@@ -1,0 +1,6 @@
+/**
+ * What others write for an issuer: its configuration, its secrets, its clients and people.
+ * @module
+ */
+
+export type { IssuerConfig, Secrets, Seed, SeedClient, SeedPerson } from './config.ts'

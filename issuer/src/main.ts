@@ -1,0 +1,5 @@
+import { runService } from '@countersign/service'
+import { configSchema } from './config.ts'
+import { startIssuer } from './issuer.ts'
+
+await runService('issuer', configSchema, startIssuer)

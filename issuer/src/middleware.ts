@@ -1,0 +1,45 @@
+/**
+ * What stands in front of oidc-provider's own routes: the realm's keys, and one way to answer what goes wrong in ours.
+ * @module
+ */
+
+import { errors, type Provider } from 'oidc-provider'
+import { KEY_SET_SECONDS } from './keyset.ts'
+import { errorPage, pageHeaders, type Scene } from './pages.ts'
+import { routes } from './provider.ts'
+
+export type Middleware = Parameters<Provider['use']>[0]
+export type Context = Parameters<Middleware>[0]
+
+/** People get a page, clients the JSON of RFC 6749; neither learns what broke inside. */
+export function answerErrors(scene: Scene): Middleware {
+  return async (ctx, next) => {
+    ctx.set('x-content-type-options', 'nosniff')
+    try {
+      await next()
+    } catch (error) {
+      if (!(error instanceof errors.OIDCProviderError)) throw error
+      ctx.status = error.statusCode
+      if (ctx.path.startsWith('/interaction/')) {
+        ctx.set(pageHeaders())
+        ctx.type = 'html'
+        ctx.body = errorPage(scene, error.error, error.error_description)
+      } else {
+        ctx.body = { error: error.error, error_description: error.error_description }
+      }
+    }
+  }
+}
+
+/** In place of oidc-provider's, whose key set is as old as this process. */
+export function serveKeySet(keySet: () => object): Middleware {
+  return async (ctx, next) => {
+    // Its router takes capitals and a slash at the end for the same.
+    if (ctx.path.toLowerCase().replace(/\/$/, '') !== routes.jwks) return next()
+    if (ctx.method !== 'GET' && ctx.method !== 'HEAD') return next()
+    ctx.set('cache-control', `public, max-age=${KEY_SET_SECONDS}`)
+    ctx.set('access-control-allow-origin', '*')
+    ctx.type = 'application/jwk-set+json'
+    ctx.body = JSON.stringify(keySet())
+  }
+}

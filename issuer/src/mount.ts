@@ -1,0 +1,52 @@
+/**
+ * One HTTP server for all tenants of a realm: each provider answers below the path of its issuer. The paths are compared
+ * as they came, undecoded, so that no spelling of one tenant's path reaches another (T186).
+ * @module
+ */
+
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
+
+export interface Mounted {
+  /** Without its path, this is where the whole realm is. */
+  readonly issuer: string
+  readonly answer: (request: IncomingMessage, response: ServerResponse) => unknown
+}
+
+/** Room for a token with its receipt in a header, and for the cookies beside it. */
+const HEADER_BYTES_MAX = 64 * 1024
+const REQUEST_MILLISECONDS_MAX = 30_000
+
+export function createRealmServer(mounted: readonly Mounted[]): Server {
+  const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX }, route(mounted))
+  server.requestTimeout = REQUEST_MILLISECONDS_MAX
+  return server
+}
+
+function route(mounted: readonly Mounted[]): RequestListener {
+  const mounts = mounted.map(({ issuer, answer }) => {
+    const { host, protocol, pathname } = new URL(issuer)
+    return { host, scheme: protocol.slice(0, -1), path: pathname.replace(/\/$/, ''), answer }
+  })
+  return (request, response) => {
+    const { url = '/' } = request
+    const mount = mounts.find(({ path }) => url.startsWith(`${path}/`))
+    if (mount === undefined) return notFound(response)
+    // Said by the client or by a proxy, and believed from neither: the address of an issuer is its own (T181).
+    request.headers.host = mount.host
+    request.headers['x-forwarded-proto'] = mount.scheme
+    delete request.headers['x-forwarded-host']
+    request.url = url.slice(mount.path.length)
+    mount.answer(request, response)
+  }
+}
+
+function notFound(response: ServerResponse): void {
+  response.writeHead(404, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+  response.end('{"error":"not_found","error_description":"there is nothing at this address"}')
+}

@@ -1,0 +1,46 @@
+/**
+ * Access tokens that come back to their issuer, to be exchanged, introspected or revoked. Nothing in one is believed
+ * before the validator, with receipt and key state, has said that it is good; and then it must be this tenant's, and
+ * not revoked.
+ * @module
+ */
+
+import { isObject } from '@countersign/validator/json'
+import { readCompact } from '@countersign/validator/jws'
+import { Refusal } from '@countersign/validator/refusal'
+import type { ValidatedToken, Validator } from '@countersign/validator/validator'
+import type { AccessTokens } from './revocation.ts'
+
+export interface Desk {
+  /** Of access tokens of this realm, for each of its audiences. */
+  readonly validator: Validator
+  readonly issuer: string
+  readonly accessTokens: AccessTokens
+}
+
+/**
+ * The token if it is good here and now, else undefined. Who presents it is not its sender, so a binding to a key
+ * (`cnf`) is not asked of them: the caller asks it, or passes it on.
+ */
+export async function examine(
+  { validator, issuer, accessTokens }: Desk,
+  token: string,
+): Promise<ValidatedToken | undefined> {
+  const decision = validator.decide(token, { confirmation: { jkt: boundTo(token) } })
+  if (!decision.accepted) return undefined
+  // Another tenant of this realm has the same keys and audiences (T206).
+  if (decision.token.issuer !== issuer) return undefined
+  if (await accessTokens.isRevoked(decision.token.tokenId)) return undefined
+  return decision.token
+}
+
+/** What the token says that it is bound to. Claimed by whoever presents it, so used for nothing but to compare. */
+function boundTo(token: string): string | undefined {
+  try {
+    const { cnf } = readCompact(token).claims
+    return isObject(cnf) && typeof cnf['jkt'] === 'string' ? cnf['jkt'] : undefined
+  } catch (error) {
+    if (error instanceof Refusal) return undefined
+    throw error
+  }
+}

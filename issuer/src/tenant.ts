@@ -1,0 +1,117 @@
+/**
+ * One tenant's provider, with everything around it that oidc-provider leaves to us.
+ * @module
+ */
+
+import type { Logger } from '@countersign/service'
+import type { TrustSource } from '@countersign/validator/manifest'
+import type { Validator } from '@countersign/validator/validator'
+import type { Provider } from 'oidc-provider'
+import { createAdapterFactory, revokeGrant } from './adapter.ts'
+import type { Attempts } from './attempts.ts'
+import type { IssuerConfig, Secrets, Seed } from './config.ts'
+import { isCutOff } from './cutoff.ts'
+import { registerTokenExchange } from './exchange.ts'
+import { createHintValidator } from './hint.ts'
+import { createIntrospection } from './introspection.ts'
+import { type Issue, issueThroughBroker } from './issuance.ts'
+import { keyPerAlgorithm, keySetOf } from './keyset.ts'
+import { answerErrors, serveKeySet } from './middleware.ts'
+import type { Scene } from './pages.ts'
+import { openPeople } from './people.ts'
+import { ACCESS_TOKEN_SECONDS, createProvider } from './provider.ts'
+import { createAccessTokens } from './revocation.ts'
+import type { Database } from './schema.ts'
+import { loadClients, plantSeed } from './seed.ts'
+import { createSignIn } from './signin.ts'
+
+export interface Realm {
+  readonly config: IssuerConfig
+  readonly secrets: Secrets
+  readonly seed: Seed
+  readonly database: Database
+  readonly trust: TrustSource
+  /** Of access tokens of this realm. */
+  readonly validator: Validator
+  readonly issue: Issue
+  readonly passwords: Attempts
+  readonly codes: Attempts
+  readonly log: Logger
+  /** Seconds since the epoch. */
+  readonly now: () => number
+}
+
+export async function openTenant(
+  realm: Realm,
+  tenant: { readonly id: string; readonly name: string },
+  issuer: string,
+): Promise<Provider> {
+  const { config, secrets, seed, database, trust, validator, issue, now } = realm
+  const scene: Scene = { tenant: tenant.name, host: new URL(issuer).host }
+  const people = openPeople(database, tenant.id, Buffer.from(secrets.totp_key, 'base64url'), now)
+  await plantSeed(database, tenant.id, people, seed)
+  const accessTokens = createAccessTokens(database, tenant.id, now)
+  const clients = await loadClients(database, tenant.id)
+  const allowed = new Map(clients.map(({ clientId, audiences }) => [clientId, audiences]))
+  const everyAudience = config.resources.map(({ audience }) => audience)
+  const audiencesOf = (clientId: string): readonly string[] => allowed.get(clientId) ?? everyAudience
+
+  const provider = createProvider({
+    issuer,
+    scene,
+    adapter: createAdapterFactory({ database, tenant: tenant.id, accessTokens, now }),
+    clients,
+    people,
+    resources: config.resources,
+    cookieKeys: secrets.cookie_keys,
+    keys: keyPerAlgorithm(trust.state?.manifest, config.realm),
+    isCutOff: (subject, at) =>
+      isCutOff(trust.state?.manifest.cutoffs ?? [], { realm: config.realm, tenant: tenant.id, subject, at }),
+  })
+  issueThroughBroker(provider, {
+    tenant: tenant.id,
+    issue,
+    accessTokens,
+    validateHint: createHintValidator(config.realm, issuer, trust),
+    now,
+  })
+  const desk = { validator, issuer, accessTokens }
+  registerTokenExchange({
+    provider,
+    desk,
+    people,
+    issue,
+    audiencesOf,
+    lifetimeSeconds: ACCESS_TOKEN_SECONDS,
+    now,
+  })
+  provider.use(answerErrors(scene))
+  provider.use(serveKeySet(() => keySetOf(trust.state?.manifest, config.realm, tenant.id)))
+  provider.use(
+    createIntrospection({
+      provider,
+      desk,
+      people,
+      audiencesOf,
+      revokeGrant: (grantId) => revokeGrant(database, tenant.id, grantId, accessTokens),
+    }),
+  )
+  provider.use(
+    createSignIn({
+      provider,
+      people,
+      scene,
+      secondFactorRequired: config.second_factor_required,
+      passwords: realm.passwords,
+      codes: realm.codes,
+      now,
+    }),
+  )
+  provider.on('server_error', (_ctx, error) => {
+    realm.log.error(
+      { error: error.message, cause: (error.cause as Error | undefined)?.message },
+      'a request failed',
+    )
+  })
+  return provider
+}

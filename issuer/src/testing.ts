@@ -1,0 +1,168 @@
+/**
+ * A realm's issuer in memory, for tests: the real HTTP server and providers, between a broker that behaves and a
+ * manifest that the test world signs. Nothing here is for production.
+ * @module
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createLog } from '@countersign/service'
+import type { Sighting } from '@countersign/validator/sighting'
+import {
+  createTestWorld,
+  issuers,
+  mailAudience,
+  realmTenants,
+  type TestRealm,
+  type TestWorld,
+} from '@countersign/validator/testing'
+import { createValidator } from '@countersign/validator/validator'
+import { configSchema, type SeedClient, seedSchema, tokenExchange } from './config.ts'
+import { openIssuer } from './issuer.ts'
+
+export const calendarAudience = 'https://calendar.countersign.example'
+export const callback = 'https://app.example/callback'
+export const password = 'correct horse battery staple'
+export const totpSecret = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'
+
+export interface TestIssuer {
+  readonly world: TestWorld
+  /** Of the realm's tenants, in order. */
+  readonly issuers: readonly string[]
+  /** Like the global one, for addresses at the public URL, which lead to the server here. Follows no redirect. */
+  readonly fetch: typeof fetch
+  /** What the validator inside the issuer reported. */
+  readonly sightings: readonly Sighting[]
+  /** Where the issuer keeps its state. */
+  readonly folder: string
+  /** While set, the broker answers with it. */
+  fault: Error | undefined
+  readonly secrets: Readonly<Record<string, string>>
+  stop(): Promise<void>
+}
+
+export const clientIds = {
+  web: 'web',
+  otherWeb: 'other-web',
+  thirdParty: 'third-party',
+  service: 'service',
+  mailService: 'mail-service',
+  calendarService: 'calendar-service',
+} as const
+
+function sampleClients(
+  secretOf: (id: string) => string,
+): readonly (Partial<SeedClient> & { client_id: string })[] {
+  const web = {
+    redirect_uris: [callback],
+    post_logout_redirect_uris: ['https://app.example/'],
+    grant_types: ['authorization_code', 'refresh_token'] as const,
+  }
+  const exchange = ['client_credentials', tokenExchange] as const
+  const clients = [
+    { client_id: clientIds.web, ...web },
+    { client_id: clientIds.otherWeb, ...web, redirect_uris: ['https://other.example/callback'] },
+    { client_id: clientIds.thirdParty, client_name: 'Paper <& Pen>', ...web, third_party: true },
+    { client_id: clientIds.service, grant_types: ['client_credentials'] as const },
+    { client_id: clientIds.mailService, grant_types: exchange, audiences: [mailAudience] },
+    { client_id: clientIds.calendarService, grant_types: exchange, audiences: [calendarAudience] },
+  ]
+  return clients.map((client) => ({
+    ...client,
+    grant_types: [...client.grant_types],
+    client_secret: secretOf(client.client_id),
+  }))
+}
+
+export async function startTestIssuer(
+  realm: TestRealm,
+  options: { readonly world?: TestWorld; readonly clients?: readonly object[] } = {},
+): Promise<TestIssuer> {
+  const world = options.world ?? createTestWorld({ now: Math.floor(Date.now() / 1000) })
+  const folder = mkdtempSync(join(tmpdir(), 'issuer-'))
+  const write = (name: string, content: object): string => {
+    writeFileSync(join(folder, name), JSON.stringify(content), { mode: 0o600 })
+    return join(folder, name)
+  }
+  const secrets = Object.fromEntries(
+    Object.values(clientIds).map((id) => [id, `${id} ${'s'.repeat(22)} :+%`]),
+  )
+  const tenants = realmTenants[realm]
+  const people = tenants.map((tenant, index) => ({
+    tenant,
+    username: 'Ada@Home.Example',
+    password,
+    sub: `00000000-0000-4000-8000-00000000000${index}`,
+    ...(realm === 'enterprise' && { totp_secret: totpSecret }),
+  }))
+  const seed = seedSchema.parse({
+    clients: [...sampleClients((id) => secrets[id] ?? ''), ...(options.clients ?? [])],
+    people: [...people, { tenant: tenants[0], username: 'ben', password }],
+  })
+  const publicUrl = new URL(issuers[realm]).origin
+  const config = configSchema.parse({
+    realm,
+    listen: { port: 0 },
+    public_url: publicUrl,
+    tenants: tenants.map((id, index) => ({ id, name: ['Fabrikam', 'Northwind'][index] })),
+    second_factor_required: realm === 'enterprise',
+    database: join(folder, 'issuer.sqlite'),
+    broker_socket: 'none',
+    authority: 'http://127.0.0.1:1',
+    trust_anchor: 'none',
+    enrolment: { name: realm, key: 'none' },
+    secrets: write('secrets.json', {
+      cookie_keys: ['k'.repeat(22)],
+      totp_key: Buffer.alloc(32, 7).toString('base64url'),
+    }),
+    seed: write('seed.json', seed),
+    state: folder,
+    resources: [
+      { audience: mailAudience, scopes: ['mail.read', 'mail.send'] },
+      { audience: calendarAudience, scopes: ['calendar.read'] },
+    ],
+  })
+  const sightings: Sighting[] = []
+  const tick = (): number => {
+    world.now = Math.floor(Date.now() / 1000)
+    return world.now
+  }
+  const running = await openIssuer(config, {
+    log: createLog('issuer'),
+    trust: world.trust,
+    validator: createValidator({
+      realm,
+      audience: config.resources.map(({ audience }) => audience),
+      trust: world.trust,
+      onSighting: (sighting) => sightings.push(sighting),
+      now: tick,
+    }),
+    issue: async (type, claims) => {
+      tick()
+      if (issuer.fault !== undefined) throw issuer.fault
+      // As the wire would: what is undefined does not arrive.
+      const sent = JSON.parse(JSON.stringify(claims)) as Record<string, unknown>
+      return world.issue({ realm, type, claims: { scope: undefined, client_id: undefined, ...sent } })
+    },
+  })
+  const issuer: TestIssuer = {
+    world,
+    issuers: running.ready['issuers'] as readonly string[],
+    fetch: async (input, init) => {
+      const request = new Request(input, init)
+      const url = request.url.replace(publicUrl, `http://127.0.0.1:${running.ready['port']}`)
+      const body = request.body === null ? null : await request.text()
+      return fetch(url, { method: request.method, headers: request.headers, body, redirect: 'manual' })
+    },
+    sightings,
+    folder,
+    fault: undefined,
+    secrets,
+    stop: async () => {
+      await running.stop()
+      rmSync(folder, { recursive: true })
+    },
+  }
+  return issuer
+}
