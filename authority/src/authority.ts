@@ -63,6 +63,13 @@ export async function startAuthority(
     now,
     onPublished: herald.proclaim,
   })
+  // When the witness is away, the keeper asks again.
+  await publisher.compareWithLog().catch(async (error) => {
+    if (!isBehind(error)) return
+    witness.close()
+    await store.close()
+    throw error
+  })
   const keeper = createKeeper({ charter, publisher, broker, allHaveHeard, now })
 
   function acks(): Acks {
@@ -108,7 +115,8 @@ export async function startAuthority(
 
   const vouching = setInterval(herald.vouch, config.freshness_seconds * 1000)
   const stopping = new AbortController()
-  const keeping = keepOn(keeper, publisher, log, stopping.signal)
+  // Ends by itself only when this folder proves to be an old copy: then nothing that it says is vouched for any more.
+  const keeping = keepOn(keeper, publisher, log, stopping.signal).finally(() => clearInterval(vouching))
 
   return {
     ready: { url: `http://127.0.0.1:${port}` },
@@ -116,7 +124,6 @@ export async function startAuthority(
     publisher,
     stop: async () => {
       stopping.abort()
-      clearInterval(vouching)
       herald.close()
       await http.close()
       witness.close()
@@ -133,15 +140,17 @@ export async function startAuthority(
 async function keepOn(keeper: Keeper, publisher: Publisher, log: Logger, signal: AbortSignal): Promise<void> {
   let missing: string | undefined
   while (!signal.aborted) {
-    const now = await keeper.keep().then(
-      () => undefined,
-      (error: Error) => error.message,
-    )
+    const error: Error | undefined = await keeper.keep().catch((reason) => reason)
     if (signal.aborted) return
-    if (now !== missing && now !== undefined) log.warn({ missing: now }, 'upkeep waits')
-    if (now !== missing && now === undefined) log.info('upkeep goes on')
-    missing = now
+    if (isBehind(error)) return log.fatal({ error: error.message }, 'stopped vouching')
+    if (error !== undefined && error.message !== missing) log.warn({ missing: error.message }, 'upkeep waits')
+    if (error === undefined && missing !== undefined) log.warn('upkeep goes on')
+    missing = error?.message
     const milliseconds = publisher.newest === undefined ? KEEP_FIRST_MILLISECONDS : KEEP_MILLISECONDS
     await delay(milliseconds, undefined, { signal }).catch(() => {})
   }
+}
+
+function isBehind(error: unknown): error is Denial {
+  return error instanceof Denial && error.code === 'behind_log'
 }

@@ -24,6 +24,7 @@ export type DenialCode =
   | 'unknown_charter'
   | 'witness_unavailable'
   | 'witness_refused'
+  | 'behind_log'
 
 /** One row per cause. 503 says: the same request may succeed later. */
 export const denials: Readonly<Record<DenialCode, { readonly status: number; readonly message: string }>> = {
@@ -51,6 +52,7 @@ export const denials: Readonly<Record<DenialCode, { readonly status: number; rea
   no_manifest_yet: { status: 503, message: 'the first manifest waits for the broker and the witness' },
   unknown_charter: { status: 404, message: 'there is no charter of this version' },
   witness_unavailable: { status: 503, message: 'the witness did not log the manifest; nothing has changed' },
+  behind_log: { status: 500, message: 'the witness has logged a later manifest: this folder is an old copy' },
   witness_refused: { status: 502, message: 'the witness refused to log the manifest; nothing has changed' },
 }
 

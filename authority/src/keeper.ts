@@ -46,6 +46,7 @@ export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: 
   let last: Promise<void> = Promise.resolve()
 
   async function keep(): Promise<void> {
+    await publisher.compareWithLog()
     const trust = publisher.newest?.manifest ?? { keys: new Map(), cutoffs: [] }
     // Made outside the publisher's turn, so that a broker that hangs holds up no kill.
     for (const slot of slotsInNeed(withKeys(trust, made), charter, now())) {

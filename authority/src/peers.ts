@@ -22,9 +22,12 @@ export function connectBroker(socket: string): Broker & { close(): void } {
 export function connectWitness(socket: string): Witness & { close(): void } {
   const line = keepConnected(socket)
   return {
-    logs: async () => {
-      const { name, logs } = await line.call<WitnessStatus>('status', {}).catch(refuse)
-      return logs.map(({ origin, state }) => ({ origin, witness: name, state }))
+    status: async () => {
+      const { name, logs, manifest_version } = await line.call<WitnessStatus>('status', {}).catch(refuse)
+      return {
+        logs: logs.map(({ origin, state }) => ({ origin, witness: name, state })),
+        manifestVersion: manifest_version,
+      }
     },
     append: async (entry) => {
       const answer = await line.call<WitnessAnswer>('append', { entries: [encode(entry)] }).catch(refuse)
@@ -40,6 +43,7 @@ export function connectWitness(socket: string): Witness & { close(): void } {
 interface WitnessStatus {
   readonly name: string
   readonly logs: readonly { readonly origin: string; readonly state: ManifestLog['state'] }[]
+  readonly manifest_version: number
 }
 
 interface WitnessAnswer {

@@ -20,12 +20,16 @@ import {
   verifyManifest,
 } from '@countersign/validator/manifest'
 import type { Trust } from './command.ts'
+import { Denial } from './denial.ts'
 import type { CarriedOut, Store } from './store.ts'
+
+/** A log as a manifest names it. */
+export type LogName = Pick<ManifestLog, 'origin' | 'witness' | 'state'>
 
 /** What a manifest needs of the witness. */
 export interface Witness {
-  /** The logs that receipts may come from, the open one among them. */
-  logs(): Promise<readonly Pick<ManifestLog, 'origin' | 'witness' | 'state'>[]>
+  /** The logs that receipts may come from, the open one among them, and the newest manifest that was logged. */
+  status(): Promise<{ readonly logs: readonly LogName[]; readonly manifestVersion: number }>
   /** Logs an entry and gives its receipt, once the entry is durable. Throws `Denial`. */
   append(entry: Uint8Array): Promise<Uint8Array>
 }
@@ -51,6 +55,11 @@ export interface Publisher {
    * gives back the same object, nothing is published. A change that fails leaves everything as it was.
    */
   change(plan: (trust: Trust) => Trust | Promise<Trust>, carriedOut?: CarriedOut): Promise<Outcome>
+  /**
+   * Asks the witness, once, whether it has logged a later manifest than was ever made here. Then this folder is an old
+   * copy, and to go on from it would forget what was revoked since: throws `Denial`, `behind_log`.
+   */
+  compareWithLog(): Promise<void>
   /** Settles when the changes begun so far have ended, well or badly. */
   settled(): Promise<void>
 }
@@ -72,9 +81,10 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   const stored = await store.newestManifest()
   let newest = stored && readPublished(stored.document, charter)
   let last: Promise<unknown> = Promise.resolve()
+  let isCompared = false
 
   async function publish(trust: Trust, carriedOut: CarriedOut | undefined): Promise<Published> {
-    const logs = await witness.logs()
+    const { logs } = await readStatus()
     const issuedAt = Math.floor(now())
     const version = await store.reserveVersion(issuedAt)
     const segment = composeManifest(
@@ -93,6 +103,16 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     const published = readPublished(signManifest(segment, receipt, manifestKey), charter)
     await store.publishManifest({ version, document: published.document }, issuedAt, carriedOut)
     return published
+  }
+
+  async function readStatus(): ReturnType<Witness['status']> {
+    const status = await witness.status()
+    const ours = await store.highestVersion()
+    if (status.manifestVersion > ours) {
+      throw new Denial('behind_log', `${status.manifestVersion} there, ${ours} here`)
+    }
+    isCompared = true
+    return status
   }
 
   async function change(
@@ -119,6 +139,9 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       last = outcome.catch(() => {})
       return outcome
     },
+    compareWithLog: async () => {
+      if (!isCompared) await readStatus()
+    },
     settled: async () => void (await last),
   }
 }
@@ -128,10 +151,7 @@ function readPublished(document: ManifestDocument, charter: Charter): Published 
 }
 
 /** A log once named stays named: receipts from it are still in use when the witness has moved on to the next. */
-function mergeLogs(
-  named: Iterable<ManifestLog>,
-  reported: readonly Pick<ManifestLog, 'origin' | 'witness' | 'state'>[],
-): Pick<ManifestLog, 'origin' | 'witness' | 'state'>[] {
-  const logs = new Map([...named, ...reported].map((log) => [log.origin, log]))
+function mergeLogs(named: Iterable<ManifestLog>, reported: readonly LogName[]): LogName[] {
+  const logs = new Map<string, LogName>([...named, ...reported].map((log) => [log.origin, log]))
   return [...logs.values()]
 }

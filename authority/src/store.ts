@@ -62,10 +62,7 @@ export interface Store {
 
 /** Opens the database file. Throws when another process has it. */
 export async function openStore(file: string): Promise<Store> {
-  const database = await openDatabase<Tables>(file, migrations)
-  // Two authorities on one file would each believe their own keys to be the newest.
-  await sql`PRAGMA locking_mode = EXCLUSIVE`.execute(database)
-  await sql`UPDATE charters SET version = version`.execute(database)
+  const database = await openAlone(file)
   return {
     charters: async () => {
       const rows = await database.selectFrom('charters').select('document').orderBy('version').execute()
@@ -141,6 +138,20 @@ export async function openStore(file: string): Promise<Store> {
         }
       }),
     close: () => database.destroy(),
+  }
+}
+
+/** Two authorities on one file would each believe their own keys to be the newest. */
+async function openAlone(file: string): Promise<Kysely<Tables>> {
+  try {
+    const database = await openDatabase<Tables>(file, migrations)
+    await sql`PRAGMA locking_mode = EXCLUSIVE`.execute(database)
+    // The lock is taken with the first write.
+    await sql`UPDATE charters SET version = version`.execute(database)
+    return database
+  } catch (error) {
+    if (!(error instanceof Error && error.message === 'database is locked')) throw error
+    throw new Error(`another process has ${file}`)
   }
 }
 

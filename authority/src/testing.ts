@@ -7,6 +7,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 import { type LineServer, serveLines } from '@countersign/lines'
 import { createLog } from '@countersign/service'
 import { attestKey } from '@countersign/validator/attestation'
@@ -46,10 +47,21 @@ export interface TestAuthority {
   /** A new validator's key, enrolled under the name. */
   enrol(name: string): Promise<TestKey>
   acknowledge(name: string, key: TestKey, change?: object): Promise<Answer>
-  /** Stops the authority and starts another on the same folder. */
-  restart(): Promise<void>
-  /** Ends everything and removes the folder. */
+  /** Opens a stream under a name. */
+  stream(name: string): Promise<TestStream>
+  /** Settles when no enrolled validator is silent. */
+  allAcknowledged(): Promise<void>
+  /** Starts the authority on its folder, after it was stopped or beside the one that runs. */
+  start(): Promise<void>
   stop(): Promise<void>
+  restart(): Promise<void>
+}
+
+/** Events as they come, raw. */
+export interface TestStream {
+  /** The next event of a kind: its lines. */
+  next(kind: 'manifest' | 'freshness'): Promise<string>
+  close(): Promise<void>
 }
 
 export interface Answer {
@@ -57,8 +69,11 @@ export interface Answer {
   readonly body: Record<string, unknown>
 }
 
-/** Starts an authority; unless told not to, with its first manifest made. */
-export async function startTestAuthority({ isFirstMade = true } = {}): Promise<TestAuthority> {
+/** Starts an authority, which ends with the test; unless told not to, with its first manifest made. */
+export async function startTestAuthority(
+  context: TestContext,
+  { isFirstMade = true } = {},
+): Promise<TestAuthority> {
   const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
   const folder = mkdtempSync(join(tmpdir(), 'countersign-authority-'))
   const file = (name: string, content: unknown): string => {
@@ -71,7 +86,7 @@ export async function startTestAuthority({ isFirstMade = true } = {}): Promise<T
     data: folder,
     listen: { port: 0 },
     trust_anchor: file('trust-anchor.json', world.trustAnchor),
-    charter: file('charter.json', world.charterDocument),
+    charter: file('charter.json', world.charterDocuments[0]),
     broker_socket: join(folder, 'broker.sock'),
     witness_socket: join(folder, 'witness.sock'),
     enrolment_token: file('enrolment-token', `${enrolmentToken}\n`),
@@ -81,8 +96,8 @@ export async function startTestAuthority({ isFirstMade = true } = {}): Promise<T
   const broker = createFakeBroker(world, config.broker_socket)
   const log = createLog('authority')
   log.level = 'silent'
-  const start = (): Promise<Authority> => startAuthority(config, log, { now: () => world.now })
-  let running = await start()
+  let running = await startAuthority(config, log, { now: () => world.now })
+  let isStopped = false
 
   const test: TestAuthority = {
     world,
@@ -121,17 +136,32 @@ export async function startTestAuthority({ isFirstMade = true } = {}): Promise<T
       const payload = { validator: name, version: manifest?.version, manifest_sha256: sha256, iat: world.now }
       return test.post('acks', signStatement('manifest-ack+jwt', { ...payload, ...change }, key.privateKey))
     },
-    restart: async () => {
-      await running.stop()
-      running = await start()
+    stream: async (name) => readEvents(await fetch(`${test.url}/stream?validator=${name}`)),
+    allAcknowledged: async () => {
+      for (;;) {
+        const { body } = await test.get('acks')
+        if ((body['silent'] as string[]).length === 0) return
+      }
+    },
+    start: async () => {
+      running = await startAuthority(config, log, { now: () => world.now })
+      isStopped = false
     },
     stop: async () => {
-      await running.stop()
-      await witness.close()
-      await broker.close()
-      rmSync(folder, { recursive: true })
+      if (!isStopped) await running.stop()
+      isStopped = true
+    },
+    restart: async () => {
+      await test.stop()
+      await test.start()
     },
   }
+  context.after(async () => {
+    await test.stop()
+    await witness.close()
+    await broker.close()
+    rmSync(folder, { recursive: true })
+  })
   if (isFirstMade) {
     await witness.open()
     await broker.open()
@@ -153,12 +183,16 @@ export interface FakeWitness extends FakePeer {
   hold: Promise<void> | undefined
   /** When true, entries are logged but the answer never leaves. */
   isMute: boolean
+  /** When true, nothing is logged. */
+  isRefusing: boolean
 }
 
 function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
   const versions: number[] = []
   const append = async ({ entries }: { entries: readonly string[] }): Promise<object> => {
     await witness.hold
+    if (witness.isRefusing)
+      return { receipts: entries.map(() => ({ error: { code: 'clock_off', message: '' } })) }
     const receipts = entries.map((text) => {
       const { serial } = decodeEntry(decode(text))
       if (serial <= (versions.at(-1) ?? 0)) return { error: { code: 'serial_repeated', message: '' } }
@@ -179,6 +213,7 @@ function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
     versions,
     hold: undefined,
     isMute: false,
+    isRefusing: false,
     ...createFakePeer(socket, { append, status }),
   }
   return witness
@@ -233,4 +268,33 @@ function createFakePeer(socket: string, handlers: Parameters<typeof serveLines>[
 async function answerOf(response: Response): Promise<Answer> {
   const text = await response.text()
   return { status: response.status, body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) }
+}
+
+function readEvents(response: Response): TestStream {
+  const decoder = new TextDecoder()
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader()
+  let rest = ''
+
+  async function nextEvent(): Promise<string> {
+    for (;;) {
+      const end = rest.indexOf('\n\n')
+      if (end !== -1) {
+        const event = rest.slice(0, end)
+        rest = rest.slice(end + 2)
+        return event
+      }
+      const { value, done } = await reader.read()
+      if (done) throw new Error('the stream ended')
+      rest += decoder.decode(value, { stream: true })
+    }
+  }
+
+  return {
+    next: async (kind) => {
+      let event = await nextEvent()
+      while (!event.startsWith(`event: ${kind}\n`)) event = await nextEvent()
+      return event
+    },
+    close: () => reader.cancel(),
+  }
 }

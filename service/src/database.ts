@@ -26,7 +26,7 @@ export type Migrations = Readonly<Record<string, Migration>>
 export async function openDatabase<Tables>(file: string, migrations: Migrations): Promise<Kysely<Tables>> {
   // Made here, so that it is never readable by others, not even for a moment. The WAL takes over its mode.
   if (file !== ':memory:') closeSync(openSync(file, 'a', 0o600))
-  const sqlite = new DatabaseSync(file, { timeout: 5000 })
+  const sqlite = new DatabaseSync(file, { timeout: 1000 })
   sqlite.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
   const database = new Kysely<Tables>({ dialect: new SqliteDialect({ database: forKysely(sqlite) }) })
   const migrator = new Migrator({
