@@ -6,7 +6,7 @@
 
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import pino, { type Logger } from 'pino'
 import type { z } from 'zod'
 
@@ -70,7 +70,7 @@ export function createLog(name: string): Logger {
 export function createHttp(log: Logger): FastifyInstance {
   const http = fastify({
     loggerInstance: log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: 1024 * 1024,
     // A token and its receipt must arrive to be refused by name, not by the HTTP parser.
     http: { maxHeaderSize: 64 * 1024 },
