@@ -5,6 +5,7 @@
 
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { connectBroker } from '@countersign/broker/client'
 import { type Logger, type Running, readConfig } from '@countersign/service'
 import { connectValidator } from '@countersign/validator/connect'
 import type { TrustSource } from '@countersign/validator/manifest'
