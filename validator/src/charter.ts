@@ -236,7 +236,7 @@ function readRealms(members: Members, roles: KeyRoles): ReadonlyMap<string, Char
   for (const name of members.names()) {
     if (!realmName.test(name)) throw new DocumentRefusal('malformed', `${members.path} has an unusable name`)
     const realm = readRealm(members.object(name), roles)
-    for (const word of [...realm.tenants, ...issuersOf(realm)]) {
+    for (const word of new Set([...realm.tenants, ...realm.issuers, ...issuersOf(realm)])) {
       // Two realms that can speak for one issuer or tenant are the merged key set of 2023 again.
       if (owners.has(word)) throw new DocumentRefusal('malformed', `two realms claim what ${name} claims`)
       owners.set(word, name)
@@ -278,8 +278,8 @@ function readTenant(value: JsonValue, path: string): string {
 const PLACEHOLDER = '{tenantid}'
 
 /** Every issuer that a realm can speak for. */
-function issuersOf({ issuers, tenants }: CharterRealm): ReadonlySet<string> {
-  return new Set(issuers.flatMap((issuer) => tenants.map((tenant) => issuer.replace(PLACEHOLDER, tenant))))
+function issuersOf({ issuers, tenants }: CharterRealm): readonly string[] {
+  return issuers.flatMap((issuer) => tenants.map((tenant) => issuer.replace(PLACEHOLDER, tenant)))
 }
 
 /**
