@@ -72,6 +72,8 @@ export interface Validator {
 
 const CACHED_VERDICTS_MAX = 10_000
 const CLOCK_TOLERANCE_SECONDS_MAX = 60
+/** A validator that may decide by older trust has in effect none. */
+const MAX_STALE_SECONDS_MAX = 24 * 3600
 /** Each costs a signature or two for a token that is refused anyway, so a flood may not buy more of them. */
 const INVESTIGATIONS_PER_SECOND_MAX = 200
 
@@ -323,10 +325,10 @@ function readOptions(options: ValidatorOptions): Settings {
   if (!Object.hasOwn(headerTypes, tokenType) || (tokenType as TokenType) === 'manifest') {
     throw new TypeError('tokenType is not one that a validator decides about')
   }
-  if (!(maxStaleSeconds > 0 && maxStaleSeconds < Number.POSITIVE_INFINITY)) {
-    throw new TypeError('maxStaleSeconds is not a number of seconds')
+  if (!isWithin(maxStaleSeconds, 1, MAX_STALE_SECONDS_MAX)) {
+    throw new TypeError(`maxStaleSeconds is not between 1 and ${MAX_STALE_SECONDS_MAX}`)
   }
-  if (!(clockToleranceSeconds >= 0 && clockToleranceSeconds <= CLOCK_TOLERANCE_SECONDS_MAX)) {
+  if (!isWithin(clockToleranceSeconds, 0, CLOCK_TOLERANCE_SECONDS_MAX)) {
     throw new TypeError(`clockToleranceSeconds is not between 0 and ${CLOCK_TOLERANCE_SECONDS_MAX}`)
   }
   return {
@@ -342,6 +344,10 @@ function readOptions(options: ValidatorOptions): Settings {
     onSighting: options.onSighting,
     clock: options.now ?? (() => Date.now() / 1000),
   }
+}
+
+function isWithin(value: number, least: number, most: number): boolean {
+  return typeof value === 'number' && value >= least && value <= most
 }
 
 function readNames(option: string, value: string | readonly string[]): readonly string[] {
