@@ -108,7 +108,7 @@ export async function startAuthority(
     openStream: herald.openStream,
     command,
     acknowledge: (statement) => registry.acknowledge(statement, herald.sha256Of),
-    enrol: ({ name, jwk }) => registry.enrol(name, jwk),
+    enrol: registry.enrol,
   })
   await http.listen({ host: '127.0.0.1', port: config.listen.port })
   const { port } = http.server.address() as AddressInfo

@@ -7,7 +7,7 @@
 import { verifyAcknowledgement } from '@countersign/validator/acknowledgement'
 import { readKeyMembers } from '@countersign/validator/charter'
 import { DocumentRefusal, importOnce } from '@countersign/validator/document'
-import type { JsonValue } from '@countersign/validator/json'
+import type { JsonObject } from '@countersign/validator/json'
 import type { PublicJwk } from '@countersign/validator/jws'
 import { Members } from '@countersign/validator/members'
 import type { Acks, Enrolled } from './client.ts'
@@ -15,8 +15,8 @@ import { Denial } from './denial.ts'
 import type { Acknowledged, EnrolledValidator, Store } from './store.ts'
 
 export interface Registry {
-  /** Enrols a validator. Throws `Denial` when the name is taken by another key. */
-  enrol(name: JsonValue | undefined, jwk: JsonValue | undefined): Promise<void>
+  /** Enrols a validator: `{name, jwk}`. Throws `Denial` when the name is taken by another key. */
+  enrol(request: JsonObject): Promise<void>
   /** Takes an acknowledgement, a compact JWS. `sha256Of` gives the hash of a version. Throws `Denial`. */
   acknowledge(statement: string, sha256Of: (version: number) => string | undefined): void
   /** Who has acknowledged `version`, and who is silent; `connected` are the names with an open stream. */
@@ -50,8 +50,8 @@ export async function openRegistry(
   }
 
   return {
-    enrol: async (name, jwk) => {
-      const enrolled = readEnrolment(name, jwk)
+    enrol: async (request) => {
+      const enrolled = readEnrolment(request)
       const known = validators.get(enrolled.name)
       if (known === undefined) {
         // In memory first, so that of two at once under one name the second already meets the first.
@@ -92,10 +92,13 @@ export async function openRegistry(
   }
 }
 
-function readEnrolment(name: JsonValue | undefined, jwk: JsonValue | undefined): EnrolledValidator {
-  if (typeof name !== 'string' || !/^[^\p{C}]{1,128}$/u.test(name)) throw new Denial('enrolment_malformed')
+function readEnrolment(request: JsonObject): EnrolledValidator {
   try {
-    return { name, jwk: readKey(new Members(jwk, 'jwk')), version: null, acknowledgedAt: null }
+    const members = new Members(request, 'enrolment')
+    const name = members.text('name', /^[^\p{C}]{1,128}$/u)
+    const jwk = readKey(members.object('jwk'))
+    members.end()
+    return { name, jwk, version: null, acknowledgedAt: null }
   } catch (error) {
     if (!(error instanceof DocumentRefusal)) throw error
     throw new Denial('enrolment_malformed', error.message)

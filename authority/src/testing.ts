@@ -72,7 +72,7 @@ export interface Answer {
 /** Starts an authority, which ends with the test; unless told not to, with its first manifest made. */
 export async function startTestAuthority(
   context: TestContext,
-  { isFirstMade = true } = {},
+  { isFirstMade = true, freshnessSeconds = 10 } = {},
 ): Promise<TestAuthority> {
   const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
   const folder = mkdtempSync(join(tmpdir(), 'countersign-authority-'))
@@ -89,6 +89,7 @@ export async function startTestAuthority(
     charter: file('charter.json', world.charterDocuments[0]),
     broker_socket: join(folder, 'broker.sock'),
     witness_socket: join(folder, 'witness.sock'),
+    freshness_seconds: freshnessSeconds,
     enrolment_token: file('enrolment-token', `${enrolmentToken}\n`),
   })
   file('manifest-key.json', world.manifestKey.privateKey.export({ format: 'jwk' }))
