@@ -66,7 +66,6 @@ test('T124 F4: rotating lets the old key verify until its last token has expired
   const retiring = authority.key('enterprise', 'retiring')
   assert.equal(retiring.kid, old.kid)
   assert.deepEqual([retiring.signUntil - now, retiring.verifyUntil - now], [60, 60 + 3600 + 60])
-  assert.equal(authority.key('enterprise', 'active').notBefore, now)
   assert.equal(authority.key('consumer', 'retiring'), undefined, 'the other realm is left alone')
 })
 

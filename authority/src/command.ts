@@ -95,7 +95,7 @@ export function rotate<T extends Trust>(trust: T, slot: Slot, now: number): T {
   const next = standingNextKey(slot)
   if (next === undefined) throw new Denial('no_next_key')
   const active = activeKey(slot)
-  const changed = [activate(next, now), ...(active === undefined ? [] : [retire(active, now)])]
+  const changed = [activate(next, slot.charter, now), ...(active === undefined ? [] : [retire(active, now)])]
   return withKeys(trust, changed)
 }
 

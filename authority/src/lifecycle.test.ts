@@ -65,7 +65,7 @@ function slotOf(...keys: ManifestKey[]): Slot {
 }
 
 test('T124: a key waits twice the slowest cache before it may take over, and then takes over when its turn comes', () => {
-  const active = activate(makeKey('a', START), START)
+  const active = activate(makeKey('a', START), realm, START)
   const next = makeKey('b', START + DAY - 60)
   const slot = slotOf(active, next)
   assert.equal(shouldActivate(slot, START + DAY), false, 'prepublication is not skipped')
@@ -76,7 +76,7 @@ test('T124: a key waits twice the slowest cache before it may take over, and the
 })
 
 test('T118: after a kill no key takes over by itself, after the natural end of one it does', () => {
-  const active = activate(makeKey('a', START), START)
+  const active = activate(makeKey('a', START), realm, START)
   const next = makeKey('b', START + 1)
   const later = START + 2 * DAY
   for (const killed of [block(active, 'olga', 'stolen', START + 5), revoke(active, 'stolen', START + 5)]) {
@@ -86,7 +86,7 @@ test('T118: after a kill no key takes over by itself, after the natural end of o
 })
 
 test('F5: a standing next key is asked for whenever there is none, or the one there has waited half its life', () => {
-  const active = activate(makeKey('a', START), START)
+  const active = activate(makeKey('a', START), realm, START)
   const next = makeKey('b', START)
   assert.equal(keysMissing(slotOf(active), START), 1)
   assert.equal(keysMissing(slotOf(active, next), START), 0)
@@ -99,7 +99,7 @@ test('F5: a standing next key is asked for whenever there is none, or the one th
 
 test('F5: age counts from when a key was made, so an old key is not made young by using it late', () => {
   const key = makeKey('a', START)
-  assert.equal(activate(key, START + 10 * DAY).signUntil, START + 14 * DAY)
+  assert.equal(activate(key, realm, START + 10 * DAY).signUntil, START + 14 * DAY)
   assert.equal(age(key, START + 14 * DAY - 1), key)
   assert.equal(age(key, START + 14 * DAY).state, 'retired')
 })
@@ -113,8 +113,14 @@ test('at the very start two keys are made, and the first signs at once', () => {
   assert.equal(shouldActivate(slotOf(), START), false)
 })
 
+test('a key that takes over may sign for issuers whose clocks are behind, but grows no older for it', () => {
+  assert.equal(activate(makeKey('a', START - DAY), realm, START).notBefore, START - CLOCK_SKEW_SECONDS)
+  const atOnce = activate(makeKey('a', START), realm, START)
+  assert.equal(atOnce.signUntil - atOnce.notBefore, realm.keyAgeSecondsMax)
+})
+
 test('F4: a retiring key verifies until its last token has expired, and never after', () => {
-  const retiring = retire(activate(makeKey('a', START), START), START + DAY)
+  const retiring = retire(activate(makeKey('a', START), realm, START), START + DAY)
   const lastToken = START + DAY + CLOCK_SKEW_SECONDS + realm.lifetimeSecondsMax
   assert.equal(retiring.state, 'retiring')
   assert.equal(retiring.verifyUntil, lastToken + CLOCK_SKEW_SECONDS)
@@ -123,7 +129,7 @@ test('F4: a retiring key verifies until its last token has expired, and never af
 })
 
 test('F5: a key over age stops signing although nobody rotated', () => {
-  const active = activate(makeKey('a', START), START)
+  const active = activate(makeKey('a', START), realm, START)
   const aged = age(active, active.signUntil)
   assert.equal(aged.state, 'retiring')
   assert.equal(aged.signUntil, active.signUntil)
@@ -131,7 +137,7 @@ test('F5: a key over age stops signing although nobody rotated', () => {
 
 test('R5 F4: whatever is tried, a key only moves forward, and a revoked one not at all', () => {
   const steps: readonly ((key: ManifestKey, now: number) => ManifestKey)[] = [
-    (key, now) => (key.state === 'published' ? activate(key, now) : key),
+    (key, now) => (key.state === 'published' ? activate(key, realm, now) : key),
     retire,
     (key, now) => block(key, 'olga', 'suspected', now),
     (key, now) => revoke(key, 'stolen', now),

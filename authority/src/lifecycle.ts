@@ -101,9 +101,14 @@ export function windowOf(
   }
 }
 
-/** Lets a published key sign. Its end stays: age counts from when the key was made, not from when it was first used. */
-export function activate(key: ManifestKey, now: number): ManifestKey {
-  return moved(key, 'active', { notBefore: now })
+/**
+ * Lets a published key sign. Its end stays: age counts from when the key was made, not from when it was first used. Its
+ * window opens a little before now, for issuers whose clocks are behind, and never wider than a key may grow old.
+ */
+export function activate(key: ManifestKey, { keyAgeSecondsMax }: CharterRealm, now: number): ManifestKey {
+  return moved(key, 'active', {
+    notBefore: Math.max(now - CLOCK_SKEW_SECONDS, key.signUntil - keyAgeSecondsMax),
+  })
 }
 
 /** Ends a key in good order: an active one verifies until its last token has expired; any other ends at once. */
