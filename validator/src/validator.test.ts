@@ -698,7 +698,7 @@ test('T239: an option that is not known or makes no sense is an error, not a def
 })
 
 test('a validator that accepts without receipt says so at start, and still refuses a wrong receipt', async () => {
-  const warned = once((warning) => /drill 7/.test(warning.message))
+  const warned = warningThat((warning) => /drill 7/.test(warning.message))
   const validator = createValidator({
     ...usual,
     [acceptWithoutReceipt]: 'drill 7, witness offline until 14:00',
@@ -711,7 +711,7 @@ test('a validator that accepts without receipt says so at start, and still refus
 })
 
 /** The first warning of the process that fits; others of this file may still be on their way. */
-function once(fits: (warning: Error) => boolean): Promise<Error & { readonly code?: string }> {
+function warningThat(fits: (warning: Error) => boolean): Promise<Error & { readonly code?: string }> {
   return new Promise((resolve) => {
     process.on('warning', function hear(warning) {
       if (!fits(warning)) return
