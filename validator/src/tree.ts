@@ -234,6 +234,11 @@ export class GrowingTree {
     return this.#size
   }
 
+  /** What `continue` goes on from. */
+  get peaks(): readonly Uint8Array[] {
+    return this.#peaks
+  }
+
   /** Adds a leaf by its hash. `completed` hears each whole subtree that it completes, from the leaf itself upwards. */
   append(leaf: Uint8Array, completed?: (level: number, hash: Uint8Array) => void): void {
     let whole = leaf

@@ -1,0 +1,101 @@
+/**
+ * What other workspaces may use of the witness: its append socket as typed calls, and its public log: readers, proofs,
+ * `fsck`.
+ * @module
+ */
+
+import { connectLines, LineError, type Peer } from '@countersign/lines'
+import { decode, encode } from '@countersign/validator/base64url'
+
+export { type FollowLogOptions, followLog, type LogGrowth, type LogPosition } from './follow-log.ts'
+export { type FsckOptions, type FsckReport, fsck } from './fsck.ts'
+export { LogMisbehavior } from './misbehavior.ts'
+export { fetchEntry, fetchInclusion, type Inclusion } from './proofs.ts'
+export {
+  epochSource,
+  folderSource,
+  httpSource,
+  type KnownLog,
+  type LoggedEntry,
+  type LogSource,
+} from './source.ts'
+
+export interface AppendParams {
+  /** Encoded entries, base64url. */
+  readonly entries: readonly string[]
+  /** The manifest that the sender knows: the witness waits for it, at most two seconds. */
+  readonly manifest_version?: number
+}
+
+/** Codes are those of `EntryRefusalCode`. */
+export type AppendResult =
+  | { readonly receipt: string }
+  | { readonly error: { readonly code: string; readonly message: string } }
+
+export interface AppendAnswer {
+  readonly receipts: readonly AppendResult[]
+}
+
+export interface SealParams {
+  /** The open epoch. */
+  readonly epoch: string
+  /** The one to begin; left out, the next number. */
+  readonly next?: string
+}
+
+export interface WitnessStatus {
+  readonly name: string
+  readonly logs: readonly { readonly origin: string; readonly state: 'open' | 'sealed' }[]
+  /** Version of the newest manifest in the log; 0 before the first. */
+  readonly manifest_version: number
+  readonly epoch: string
+  readonly size: number
+  readonly vkey: string
+}
+
+/** What the witness did with one entry. */
+export type Appended =
+  | { readonly receipt: Uint8Array }
+  | { readonly error: { readonly code: string; readonly message: string } }
+
+/** The append socket. Calls reject with `LineError`; nothing was released for an entry whose call rejected. */
+export interface WitnessClient {
+  append(entries: readonly Uint8Array[], manifestVersion?: number): Promise<readonly Appended[]>
+  seal(epoch: string, next?: string): Promise<WitnessStatus>
+  status(): Promise<WitnessStatus>
+  close(): void
+}
+
+/** Connects when first called, and anew when the connection is gone. */
+export function createWitnessClient(socket: string): WitnessClient {
+  let connection: Promise<Peer> | undefined
+
+  async function connect(): Promise<Peer> {
+    try {
+      const peer = await connectLines(socket)
+      void peer.closed.then(() => {
+        connection = undefined
+      })
+      return peer
+    } catch {
+      connection = undefined
+      throw new LineError('disconnected', `nobody listens at ${socket}`, { retryable: true })
+    }
+  }
+
+  async function call<Result>(method: string, params: object): Promise<Result> {
+    connection ??= connect()
+    return (await connection).call(method, params)
+  }
+
+  return {
+    append: async (entries, manifestVersion) => {
+      const params = { entries: entries.map(encode), manifest_version: manifestVersion }
+      const { receipts } = await call<AppendAnswer>('append', params)
+      return receipts.map((each) => ('receipt' in each ? { receipt: decode(each.receipt) } : each))
+    },
+    seal: (epoch, next) => call('seal', { epoch, next }),
+    status: () => call('status', {}),
+    close: () => void connection?.then((peer) => peer.close()).catch(() => {}),
+  }
+}

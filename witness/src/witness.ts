@@ -1,0 +1,151 @@
+/**
+ * The witness as a service: it follows the authority's manifest, takes entries on a Unix socket, checks each on its own
+ * account, and serves the log over HTTP.
+ * @module
+ */
+
+import { createPrivateKey } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Handler, LineError, serveLines } from '@countersign/lines'
+import { createHttp, type Logger, type Running } from '@countersign/service'
+import { decode, encode } from '@countersign/validator/base64url'
+import {
+  type Charter,
+  parseTrustAnchor,
+  type TrustAnchor,
+  verifyCharter,
+} from '@countersign/validator/charter'
+import { decodeEntry } from '@countersign/validator/entry'
+import { type Follower, followManifest } from '@countersign/validator/follow'
+import { Refusal } from '@countersign/validator/refusal'
+import { checkEntry, EntryRefusal } from './admit.ts'
+import type { AppendAnswer, AppendParams, AppendResult, SealParams, WitnessStatus } from './client.ts'
+import { epochName, type WitnessConfig } from './config.ts'
+import { openDisk } from './disk.ts'
+import { holdFolder } from './hold.ts'
+import { loadIdentity } from './identity.ts'
+import { WitnessLog } from './log.ts'
+import { serveLog } from './serve.ts'
+
+/** How long an entry waits for the manifest that its sender already has. */
+const MANIFEST_WAIT_MILLISECONDS = 2000
+/** A checkpoint follows growth by at most this, and the disk is asked for one no more often. */
+const PUBLISH_MILLISECONDS = 250
+
+export async function startWitness(config: WitnessConfig, log: Logger): Promise<Running> {
+  const letGo = await holdFolder(config.data)
+  const identity = loadIdentity(config.data)
+  const witnessLog = await WitnessLog.open({ disk: openDisk(config.data), now: nowSeconds }, identity)
+  if (config.epoch !== undefined && config.epoch !== witnessLog.firstEpoch) {
+    throw new Error(`${config.data} began with epoch ${witnessLog.firstEpoch}, not ${config.epoch}`)
+  }
+  const trustAnchor = parseTrustAnchor(readJson(config.trust_anchor))
+  const firstCharter = verifyCharter(readJson(config.charter), trustAnchor)
+  const follower = follow(config, trustAnchor, log)
+  const append = appendTo(witnessLog, firstCharter, follower)
+
+  const http = createHttp(log)
+  serveLog(http, witnessLog)
+  const url = await http.listen({ host: '127.0.0.1', port: config.listen.port })
+  const lines = await serveLines(config.append_socket, {
+    append: append as Handler,
+    seal: ((params: SealParams) => seal(witnessLog, params)) as Handler,
+    status: () => statusOf(witnessLog),
+  })
+  const publishing = setInterval(() => {
+    witnessLog.publishIfDue().catch(() => {})
+  }, PUBLISH_MILLISECONDS)
+  void witnessLog.faulted.then((fault) => {
+    // What is on the disk is no longer known here. A start that reads it anew knows.
+    log.fatal({ error: fault.message }, 'the log cannot go on')
+    process.exit(1)
+  })
+
+  return {
+    ready: { url, origin: witnessLog.origin, vkey: witnessLog.vkey() },
+    stop: async () => {
+      clearInterval(publishing)
+      await Promise.all([lines.close(), http.close(), follower.stop()])
+      await witnessLog.close()
+      await letGo()
+    },
+  }
+}
+
+/** Answers `append`: a receipt, or why not, for each entry in its place. */
+export function appendTo(
+  log: WitnessLog,
+  firstCharter: Charter,
+  trust: Pick<Follower, 'state' | 'ageSeconds' | 'waitForVersion'>,
+  now: () => number = nowSeconds,
+): (params: AppendParams) => Promise<AppendAnswer> {
+  const appendOne = async (text: string): Promise<AppendResult> => {
+    try {
+      const bytes = decode(text)
+      const entry = decodeEntry(bytes)
+      checkEntry(entry, { firstCharter, trust, nowSeconds: now() })
+      return { receipt: encode(await log.append(bytes, entry)) }
+    } catch (error) {
+      return { error: describe(error) }
+    }
+  }
+  return async ({ entries, manifest_version: version = 0 }) => {
+    // Only who is behind waits: the serials of those that are not must arrive in the order in which they were sent.
+    if (version > (trust.state?.manifest.version ?? 0)) {
+      // Late is as good as never: each entry is then decided by the manifest that is known.
+      await trust.waitForVersion(version, MANIFEST_WAIT_MILLISECONDS).catch(() => {})
+    }
+    return { receipts: await Promise.all(entries.map(appendOne)) }
+  }
+}
+
+function describe(error: unknown): { readonly code: string; readonly message: string } {
+  if (error instanceof EntryRefusal) return { code: error.code, message: error.message }
+  if (error instanceof Refusal) return describe(new EntryRefusal('malformed'))
+  throw new LineError('witness_failed', 'the log cannot go on; no receipt was released', { retryable: true })
+}
+
+async function seal(log: WitnessLog, { epoch, next }: SealParams): Promise<WitnessStatus> {
+  const following = epochName.parse(next ?? String(Number(epoch) + 1))
+  if (await log.seal(epoch, following)) return statusOf(log)
+  throw new LineError('epoch_mismatch', `${epoch} is not the open epoch, or ${following} has been one`)
+}
+
+function statusOf(log: WitnessLog): WitnessStatus {
+  return {
+    name: log.name,
+    logs: [
+      ...log.sealedOrigins.map((origin) => ({ origin, state: 'sealed' as const })),
+      { origin: log.origin, state: 'open' },
+    ],
+    manifest_version: log.manifestVersion,
+    epoch: log.epoch,
+    size: log.size,
+    vkey: log.vkey(),
+  }
+}
+
+function follow(config: WitnessConfig, trustAnchor: TrustAnchor, log: Logger): Follower {
+  const { authority, data, enrolment } = config
+  return followManifest({
+    authority,
+    trustAnchor,
+    stateFile: join(data, 'manifest.json'),
+    ...(enrolment && {
+      enrolment: {
+        name: enrolment.name,
+        privateKey: createPrivateKey({ key: JSON.parse(readFileSync(enrolment.key, 'utf8')), format: 'jwk' }),
+      },
+    }),
+    onProblem: (problem) => log.warn({ error: problem.message }, 'following the authority'),
+  })
+}
+
+function readJson(file: string): unknown {
+  return JSON.parse(readFileSync(file, 'utf8'))
+}
+
+function nowSeconds(): number {
+  return Math.floor(Date.now() / 1000)
+}
