@@ -1,0 +1,111 @@
+/**
+ * Starts a realm's signer as a confined child process and speaks to it. Whoever calls holds the only end of the socket.
+ * @module
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { open } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Peer, speak } from '@countersign/lines'
+import type { TrustDocuments } from '@countersign/validator/trust'
+import { allowanceOf, confine } from './confine.ts'
+import type { SigningRequest } from './prepare.ts'
+import type { GeneratedKey, KeyCounts, PreparedAnswer, Problem, SignedAnswer } from './signer.ts'
+
+export type { GeneratedKey, KeyCounts, PreparedAnswer, Problem, SignedAnswer, SigningRequest }
+
+export interface SignerFiles {
+  readonly realm: string
+  readonly keystore: string
+  readonly passphraseFile: string
+  readonly trustAnchor: string
+  readonly signaturesPerSecondMax?: number | undefined
+}
+
+/** Calls reject with `LineError`; `disconnected` when the process is gone. */
+export interface SignerProcess {
+  readonly pid: number
+  /** Settles when the process has ended. */
+  readonly exited: Promise<void>
+  trust(documents: TrustDocuments): Promise<void>
+  prepare(requests: readonly SigningRequest[]): Promise<readonly (PreparedAnswer | Problem)[]>
+  sign(
+    requests: readonly { readonly id: number; readonly receipt: string }[],
+  ): Promise<readonly (SignedAnswer | Problem)[]>
+  generate(request: object): Promise<GeneratedKey>
+  counters(): Promise<readonly KeyCounts[]>
+  /** Ends the process in order; by force if that takes too long. */
+  stop(): Promise<void>
+}
+
+/** Longer than a signer under full load takes; one that takes more hangs. */
+const ANSWER_MILLISECONDS_MAX = 5000
+const STOP_MILLISECONDS_MAX = 2000
+
+/** Starts a signer. Rejects when it does not come up; why stands on its standard error, which is ours. */
+export async function startSigner(files: SignerFiles): Promise<SignerProcess> {
+  const child = spawnConfined(files)
+  const exited = once(child, 'exit').then(() => {})
+  const peer = speak(child.stdio[3] as Socket)
+  const call = <Result>(method: string, params: object = {}): Promise<Result> =>
+    peer.call<Result>(method, params, ANSWER_MILLISECONDS_MAX)
+  const signer: SignerProcess = {
+    pid: child.pid as number,
+    exited,
+    trust: async ({ charters, manifest }) => void (await call('trust', { charters, manifest })),
+    prepare: async (requests) =>
+      (await call<{ prepared: readonly (PreparedAnswer | Problem)[] }>('prepare', { requests })).prepared,
+    sign: async (requests) =>
+      (await call<{ signed: readonly (SignedAnswer | Problem)[] }>('sign', { requests })).signed,
+    generate: async (request) => {
+      const made = await call<GeneratedKey>('generate', request)
+      await syncFolders(files.keystore)
+      return made
+    },
+    counters: async () => (await call<{ keys: readonly KeyCounts[] }>('counters')).keys,
+    stop: () => stopChild(child, peer, exited),
+  }
+  await signer.counters().catch(async (error: Error) => {
+    await signer.stop()
+    throw new Error(`the signer of ${files.realm} did not start`, { cause: error })
+  })
+  return signer
+}
+
+function spawnConfined(files: SignerFiles): ChildProcess {
+  const [keystore, passphraseFile, trustAnchor] = [
+    resolve(files.keystore),
+    resolve(files.passphraseFile),
+    resolve(files.trustAnchor),
+  ]
+  const { file, args, env } = confine(
+    fileURLToPath(new URL('./main.ts', import.meta.url)),
+    [
+      ...['--realm', files.realm, '--keystore', keystore],
+      ...['--passphrase-file', passphraseFile, '--trust-anchor', trustAnchor],
+      ...(files.signaturesPerSecondMax === undefined
+        ? []
+        : ['--signatures-per-second', String(files.signaturesPerSecondMax)]),
+    ],
+    allowanceOf(keystore, passphraseFile, trustAnchor),
+  )
+  return spawn(file, args, { env, cwd: '/', stdio: ['ignore', 'ignore', 'inherit', 'pipe'] })
+}
+
+/** The signer may not sync a folder, and without it the names of its new files may not survive a loss of power. */
+async function syncFolders(keystore: string): Promise<void> {
+  for (const folder of [dirname(keystore), join(dirname(keystore), 'counters')]) {
+    const handle = await open(folder, 'r')
+    await handle.sync().finally(() => handle.close())
+  }
+}
+
+async function stopChild(child: ChildProcess, peer: Peer, exited: Promise<void>): Promise<void> {
+  peer.close()
+  const late = setTimeout(() => child.kill('SIGKILL'), STOP_MILLISECONDS_MAX)
+  await exited
+  clearTimeout(late)
+}

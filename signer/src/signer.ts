@@ -1,0 +1,361 @@
+/**
+ * One realm's signer: its keys, what it believes, what it has prepared. There is no call that signs bytes; what may be
+ * asked is `prepare`, `sign`, `generate`, `trust` and `counters`, and each is answered out of what the signer has
+ * verified itself. Protocol: spec/signing.md.
+ * @module
+ */
+
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { LineError } from '@countersign/lines'
+import { encode } from '@countersign/validator/base64url'
+import type { TrustAnchor } from '@countersign/validator/charter'
+import { encodeEntry, entryOf, leafHash } from '@countersign/validator/entry'
+import type { PublicJwk } from '@countersign/validator/jws'
+import type { ManifestKey, TrustState } from '@countersign/validator/manifest'
+import { VerifiedRoots } from '@countersign/validator/receipt'
+import { Refusal } from '@countersign/validator/refusal'
+import { Counter } from './counter.ts'
+import { makeKey } from './generate.ts'
+import {
+  createKeystore,
+  type HeldKey,
+  type Keystore,
+  openKeystore,
+  publicJwkOf,
+  replaceKeystore,
+} from './keystore.ts'
+import { type Draft, draftToken } from './prepare.ts'
+import { RateCap } from './rate.ts'
+import { testSelf } from './selftest.ts'
+import { checkStillSigning, type Prepared, signPrepared } from './sign.ts'
+import { Trusted } from './trusted.ts'
+
+export interface SignerOptions {
+  readonly keystoreFile: string
+  readonly passphrase: string
+  readonly realm: string
+  readonly trustAnchor: TrustAnchor
+  readonly signaturesPerSecondMax: number
+  /** Seconds since the epoch. */
+  readonly now?: () => number
+  /** Milliseconds on a clock that never jumps. */
+  readonly monotonic?: () => number
+}
+
+/** Why one of several requests was not answered. */
+export interface Problem {
+  readonly error: { readonly code: string; readonly message: string; readonly retryable: boolean }
+}
+export interface PreparedAnswer {
+  readonly id: number
+  /** The encoded entry, base64url. */
+  readonly entry: string
+  readonly kid: string
+}
+export interface SignedAnswer {
+  readonly token: string
+}
+export interface GeneratedKey {
+  readonly jwk: PublicJwk
+  readonly attestation: string
+}
+export interface KeyCounts {
+  readonly kid: string
+  readonly prepared: number
+  readonly signed: number
+  readonly last_serial: number
+}
+
+/** A receipt comes within milliseconds; what waits longer was given up. */
+const PREPARED_MILLISECONDS_MAX = 30_000
+const PREPARED_COUNT_MAX = 16_384
+const REQUESTS_PER_CALL_MAX = 1024
+/** A realm rotates daily at most and its keys end within weeks; more is somebody filling the disk. */
+const KEY_COUNT_MAX = 256
+/** Of the charter's age limit: by then a person has been paged twice. */
+const AGE_FACTOR_MAX = 1.1
+
+/** Makes the folder of a new signer and gives the public half of its identity key, which the charter will name. */
+export async function initSigner(file: string, passphrase: string, realm: string): Promise<PublicJwk> {
+  const { identityJwk } = await createKeystore(file, passphrase, realm)
+  await mkdir(counterFolder(file), { mode: 0o700 })
+  await Trusted.create(seenFile(file))
+  return identityJwk
+}
+
+/** Opens the keystore, tests itself and goes on where its counters left off. Throws `SignerFault`. */
+export async function openSigner(options: SignerOptions): Promise<Signer> {
+  const { keystoreFile, passphrase, realm, trustAnchor, now = () => Date.now() / 1000 } = options
+  const keystore = await openKeystore(keystoreFile, passphrase, realm)
+  testSelf(keystore)
+  const trusted = await Trusted.open(seenFile(keystoreFile), trustAnchor, now)
+  const counters = new Map<string, Counter>()
+  for (const { kid } of keystore.keys) counters.set(kid, await Counter.open(counterFile(keystoreFile, kid)))
+  return new Signer({ ...options, now }, keystore, trusted, counters)
+}
+
+function counterFolder(keystoreFile: string): string {
+  return join(dirname(keystoreFile), 'counters')
+}
+
+function counterFile(keystoreFile: string, kid: string): string {
+  return join(counterFolder(keystoreFile), kid)
+}
+
+function seenFile(keystoreFile: string): string {
+  return join(dirname(keystoreFile), 'manifest-seen')
+}
+
+interface Waiting extends Prepared {
+  readonly preparedAt: number
+}
+
+export class Signer {
+  readonly #options: SignerOptions & { readonly now: () => number }
+  readonly #monotonic: () => number
+  readonly #trusted: Trusted
+  readonly #counters: Map<string, Counter>
+  readonly #rate: RateCap
+  readonly #verifiedRoots = new VerifiedRoots()
+  /** In the order in which they were prepared. */
+  readonly #waiting = new Map<number, Waiting>()
+  #keystore: Keystore
+  #held: ReadonlyMap<string, HeldKey>
+  #nextId = 1
+  /** Changes of the keystore, one after the other. */
+  #changing: Promise<unknown> = Promise.resolve()
+
+  constructor(
+    options: SignerOptions & { readonly now: () => number },
+    keystore: Keystore,
+    trusted: Trusted,
+    counters: Map<string, Counter>,
+  ) {
+    this.#options = options
+    this.#monotonic = options.monotonic ?? (() => performance.now())
+    this.#trusted = trusted
+    this.#counters = counters
+    this.#rate = new RateCap(options.signaturesPerSecondMax, this.#monotonic)
+    this.#keystore = keystore
+    this.#held = indexByKid(keystore.keys)
+  }
+
+  /** Takes newer trust, and destroys the keys that it ends: what no longer exists cannot be stolen. */
+  async trust(params: {
+    readonly charters: readonly unknown[]
+    readonly manifest: unknown
+  }): Promise<object> {
+    const { charters, manifest: document } = params
+    if (!Array.isArray(charters)) throw new LineError('malformed', 'charters is not a list')
+    const { manifest } = await this.#trusted.accept(document, charters)
+    await this.#change((keys) => keys.filter(({ kid }) => !hasEnded(manifest.keys.get(kid))))
+    return { version: manifest.version }
+  }
+
+  /** Decides about each request, and gives what may be signed a serial and so an entry for the log. */
+  async prepare(params: {
+    readonly requests: readonly unknown[]
+  }): Promise<{ readonly prepared: readonly (PreparedAnswer | Problem)[] }> {
+    const requests = readRequests(params.requests)
+    const now = this.#options.now()
+    const keys = this.#signingKeys(now)
+    this.#forgetLate()
+    const drafts = requests.map((request) => attempt(() => this.#admit(draftToken(request, keys, now))))
+    const serials = await this.#takeSerials(drafts.filter((draft): draft is Draft => !isProblem(draft)))
+    return {
+      prepared: drafts.map((draft) => (isProblem(draft) ? draft : this.#keep(draft, serials))),
+    }
+  }
+
+  /** Signs what was prepared and has a receipt. Each prepared request is answered once, whatever the answer. */
+  async sign(params: {
+    readonly requests: readonly unknown[]
+  }): Promise<{ readonly signed: readonly (SignedAnswer | Problem)[] }> {
+    const requests = readRequests(params.requests)
+    const now = this.#options.now()
+    const { manifest } = this.#freshState(now)
+    const counts = new Map<string, number>()
+    const signed = requests.map((request) =>
+      attempt(() => {
+        const { id, receipt } = readReceiptOf(request)
+        const prepared = this.#takeWaiting(id)
+        const { kid } = prepared.key
+        checkStillSigning(manifest.keys.get(kid), now)
+        const held = this.#held.get(kid)
+        if (held === undefined) throw new Refusal('unknown_key', { kid })
+        const token = signPrepared(prepared, receipt, held.privateKey, manifest, this.#verifiedRoots)
+        counts.set(kid, (counts.get(kid) ?? 0) + 1)
+        return { token }
+      }),
+    )
+    // Counted durably first, and only then released: no signature leaves that the counters do not show.
+    await Promise.all(counts.entries().map(([kid, count]) => this.#counters.get(kid)?.count(count)))
+    return { signed }
+  }
+
+  /** Makes a key. It is durable before this settles, and nothing signs with it until a manifest says so. */
+  async generate(request: unknown): Promise<GeneratedKey> {
+    const charter = this.#trusted.state?.charter
+    const made = await makeKey(request, this.#keystore, charter, Math.floor(this.#options.now()))
+    testSelf({ identityKey: this.#keystore.identityKey, keys: [made] })
+    await this.#change((keys) => {
+      if (keys.length >= KEY_COUNT_MAX) throw new LineError('too_many_keys', 'the keystore is full')
+      return [...keys, made]
+    })
+    return { jwk: publicJwkOf(made.privateKey, made.attested.algorithm), attestation: made.attestation }
+  }
+
+  counters(): { readonly keys: readonly KeyCounts[] } {
+    return {
+      keys: [...this.#counters].map(([kid, { counts }]) => ({
+        kid,
+        prepared: counts.lastSerial,
+        signed: counts.signed,
+        last_serial: counts.lastSerial,
+      })),
+    }
+  }
+
+  /** Gives back reserved serials. Nothing may be asked afterwards. */
+  async stop(): Promise<void> {
+    await this.#changing
+    await Promise.all(this.#counters.values().map((counter) => counter.close()))
+    await this.#trusted.close()
+  }
+
+  #freshState(now: number): TrustState {
+    const { state } = this.#trusted
+    if (state === undefined)
+      throw new LineError('signer_unavailable', 'no manifest has been brought yet', { retryable: true })
+    if (now >= state.manifest.expiresAt) throw new LineError('manifest_stale', 'the manifest has expired')
+    return state
+  }
+
+  /** The realm's keys that the manifest lets sign, that are here, and that are not too old by the charter. */
+  #signingKeys(now: number): readonly ManifestKey[] {
+    const { charter, manifest } = this.#freshState(now)
+    const { realm } = this.#options
+    const ageSecondsMax = (charter.realms.get(realm)?.keyAgeSecondsMax ?? 0) * AGE_FACTOR_MAX
+    return [...manifest.keys.values()].filter((key) => {
+      const held = this.#held.get(key.kid)
+      return (
+        key.realm === realm &&
+        key.state === 'active' &&
+        key.notBefore <= now &&
+        now <= key.signUntil &&
+        held !== undefined &&
+        now - held.attested.issuedAt <= ageSecondsMax
+      )
+    })
+  }
+
+  #admit(draft: Draft): Draft {
+    if (this.#waiting.size >= PREPARED_COUNT_MAX)
+      throw new LineError('signer_unavailable', 'too much is prepared and not signed', { retryable: true })
+    if (!this.#rate.take(draft.key.kid))
+      throw new LineError('rate_limited', 'the key signs no faster', { retryable: true })
+    return draft
+  }
+
+  /** The next serials of each key, in the order of the drafts. */
+  async #takeSerials(drafts: readonly Draft[]): Promise<ReadonlyMap<Draft, number>> {
+    const serials = new Map<Draft, number>()
+    for (const [kid, ofKey] of Map.groupBy(drafts, ({ key }) => key.kid)) {
+      const first = await this.#counters.get(kid)?.take(ofKey.length)
+      if (first === undefined)
+        throw new LineError('signer_unavailable', 'the key has just ended', { retryable: true })
+      ofKey.forEach((draft, at) => {
+        serials.set(draft, first + at)
+      })
+    }
+    return serials
+  }
+
+  #keep(draft: Draft, serials: ReadonlyMap<Draft, number>): PreparedAnswer {
+    const { kid } = draft.key
+    const serial = serials.get(draft) as number
+    const { type, issuedAt, expiresAt, payloadSegment } = draft
+    const entry = encodeEntry(entryOf({ tokenType: type, kid, issuedAt, expiresAt, serial, payloadSegment }))
+    const id = this.#nextId++
+    const waiting = { ...draft, serial, entry, leafHash: leafHash(entry), preparedAt: this.#monotonic() }
+    this.#waiting.set(id, waiting)
+    return { id, entry: encode(entry), kid }
+  }
+
+  #takeWaiting(id: number): Prepared {
+    this.#forgetLate()
+    const prepared = this.#waiting.get(id)
+    if (prepared === undefined) throw new LineError('unknown_request', 'nothing is prepared under this id')
+    this.#waiting.delete(id)
+    return prepared
+  }
+
+  #forgetLate(): void {
+    const limit = this.#monotonic() - PREPARED_MILLISECONDS_MAX
+    for (const [id, { preparedAt }] of this.#waiting) {
+      if (preparedAt >= limit) return
+      this.#waiting.delete(id)
+    }
+  }
+
+  /** Changes which keys are held: counters of new ones first, then the keystore, then memory. */
+  #change(edit: (keys: readonly HeldKey[]) => readonly HeldKey[]): Promise<void> {
+    const changed = this.#changing.then(async () => {
+      const { keystoreFile, passphrase } = this.#options
+      const keys = edit(this.#keystore.keys)
+      if (keys.length === this.#keystore.keys.length) return
+      const next = { ...this.#keystore, keys }
+      const held = indexByKid(keys)
+      // Ended keys stop at once, however long the disk takes.
+      this.#held = new Map([...this.#held].filter(([kid]) => held.has(kid)))
+      for (const kid of held.keys()) {
+        if (!this.#counters.has(kid))
+          this.#counters.set(kid, await Counter.create(counterFile(keystoreFile, kid)))
+      }
+      await replaceKeystore(keystoreFile, passphrase, next)
+      this.#keystore = next
+      this.#held = held
+    })
+    this.#changing = changed.catch(() => {})
+    return changed
+  }
+}
+
+function hasEnded(key: ManifestKey | undefined): boolean {
+  return key?.state === 'retired' || key?.state === 'revoked'
+}
+
+function indexByKid(keys: readonly HeldKey[]): ReadonlyMap<string, HeldKey> {
+  return new Map(keys.map((key) => [key.kid, key]))
+}
+
+function readRequests(requests: unknown): readonly unknown[] {
+  if (!Array.isArray(requests) || requests.length > REQUESTS_PER_CALL_MAX)
+    throw new LineError('malformed', `requests is not a list of at most ${REQUESTS_PER_CALL_MAX}`)
+  return requests
+}
+
+function readReceiptOf(request: unknown): { readonly id: number; readonly receipt: string } {
+  const { id, receipt } = (request ?? {}) as { readonly id?: unknown; readonly receipt?: unknown }
+  if (typeof id !== 'number') throw new LineError('malformed', 'id is not a number')
+  if (typeof receipt !== 'string') throw new Refusal('receipt_missing')
+  return { id, receipt }
+}
+
+/** Refusals concern one request of a batch; whatever else is thrown, all of it. */
+function attempt<Result>(decide: () => Result): Result | Problem {
+  try {
+    return decide()
+  } catch (error) {
+    if (error instanceof Refusal)
+      return { error: { code: error.reason, message: error.message, retryable: false } }
+    if (error instanceof LineError)
+      return { error: { code: error.code, message: error.message, retryable: error.retryable } }
+    throw error
+  }
+}
+
+function isProblem<Result extends object>(result: Result | Problem): result is Problem {
+  return 'error' in result
+}
