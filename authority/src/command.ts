@@ -51,6 +51,9 @@ export interface AuthorisedCommand extends CommandClaims {
   readonly by: string
 }
 
+/** Whose commands count. */
+export type Authors = Pick<Charter, 'operators' | 'blockKeys'>
+
 /** What a manifest says of keys and cutoffs: what commands and time change. */
 export type Trust = Pick<Manifest, 'keys' | 'cutoffs'>
 
@@ -58,8 +61,8 @@ export type Trust = Pick<Manifest, 'keys' | 'cutoffs'>
 const AGE_SECONDS_MAX = 60
 
 /** Throws `Denial` unless somebody who may give it signed this command within the last minute. */
-export function readCommand(token: string, charter: Charter, now: number): AuthorisedCommand {
-  const { by, mayOnlyBlock, payload } = verifyAuthor(token, charter)
+export function readCommand(token: string, authors: Authors, now: number): AuthorisedCommand {
+  const { by, mayOnlyBlock, payload } = verifyAuthor(token, authors)
   const claims = readClaims(payload)
   if (Math.abs(now - claims.iat) > AGE_SECONDS_MAX) throw new Denial('command_stale')
   if (mayOnlyBlock && claims.op !== 'block') throw new Denial('command_not_allowed')
@@ -130,7 +133,8 @@ function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: AuthorisedCo
 
 /** A cutoff only moves forward: the later one of two for the same tokens stays. */
 function cutOff<T extends Trust>(trust: T, charter: Charter, command: AuthorisedCommand, now: number): T {
-  const { realm, kid, tenant, sub, before = now } = command
+  // Left out: everything issued so far, this second's tokens too.
+  const { realm, kid, tenant, sub, before = now + 1 } = command
   if (realm !== undefined && !charter.realms.has(realm)) throw new Denial('unknown_realm')
   if (kid !== undefined && !trust.keys.has(kid)) throw new Denial('unknown_key')
   // Later than now it would refuse tokens still to come, and milliseconds would refuse them for good.
@@ -153,11 +157,11 @@ function nameOf({ realm, kid, tenant, subject }: Cutoff): string {
 
 function verifyAuthor(
   token: string,
-  charter: Charter,
+  { operators, blockKeys }: Authors,
 ): { by: string; mayOnlyBlock: boolean; payload: JsonObject } {
   const authors = [
-    ...charter.operators.map(({ id, jwk }) => ({ by: id, mayOnlyBlock: false, jwk })),
-    ...charter.blockKeys.map((jwk) => ({ by: `block-key ${importOnce(jwk).kid}`, mayOnlyBlock: true, jwk })),
+    ...operators.map(({ id, jwk }) => ({ by: id, mayOnlyBlock: false, jwk })),
+    ...blockKeys.map((jwk) => ({ by: `block-key ${importOnce(jwk).kid}`, mayOnlyBlock: true, jwk })),
   ]
   try {
     const keys = authors.map(({ jwk }) => jwk)
