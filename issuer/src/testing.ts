@@ -7,6 +7,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { mock } from 'node:test'
 import { createLog } from '@countersign/service'
 import type { Sighting } from '@countersign/validator/sighting'
 import {
@@ -17,14 +18,24 @@ import {
   type TestRealm,
   type TestWorld,
 } from '@countersign/validator/testing'
-import { createValidator } from '@countersign/validator/validator'
+import { createValidator, type Validator } from '@countersign/validator/validator'
 import { configSchema, type SeedClient, seedSchema, tokenExchange } from './config.ts'
-import { openIssuer } from './issuer.ts'
+import { openRealm } from './realm.ts'
 
 export const calendarAudience = 'https://calendar.countersign.example'
 export const callback = 'https://app.example/callback'
 export const password = 'correct horse battery staple'
 export const totpSecret = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'
+
+/** Stops the clock of this process, and sets it forward. Where time matters, it passes only like this. */
+export function passSeconds(seconds: number): void {
+  const milliseconds = Date.now() + seconds * 1000
+  if (isStopped) mock.timers.setTime(milliseconds)
+  else mock.timers.enable({ apis: ['Date'], now: milliseconds })
+  isStopped = true
+}
+
+let isStopped = false
 
 export interface TestIssuer {
   readonly world: TestWorld
@@ -32,7 +43,9 @@ export interface TestIssuer {
   readonly issuers: readonly string[]
   /** Like the global one, for addresses at the public URL, which lead to the server here. Follows no redirect. */
   readonly fetch: typeof fetch
-  /** What the validator inside the issuer reported. */
+  /** The one inside the issuer. */
+  readonly validator: Validator
+  /** What it reported. */
   readonly sightings: readonly Sighting[]
   /** Where the issuer keeps its state. */
   readonly folder: string
@@ -48,6 +61,7 @@ export const clientIds = {
   thirdParty: 'third-party',
   service: 'service',
   mailService: 'mail-service',
+  secondMailService: 'second-mail-service',
   calendarService: 'calendar-service',
 } as const
 
@@ -66,6 +80,7 @@ function sampleClients(
     { client_id: clientIds.thirdParty, client_name: 'Paper <& Pen>', ...web, third_party: true },
     { client_id: clientIds.service, grant_types: ['client_credentials'] as const },
     { client_id: clientIds.mailService, grant_types: exchange, audiences: [mailAudience] },
+    { client_id: clientIds.secondMailService, grant_types: exchange, audiences: [mailAudience] },
     { client_id: clientIds.calendarService, grant_types: exchange, audiences: [calendarAudience] },
   ]
   return clients.map((client) => ({
@@ -77,7 +92,7 @@ function sampleClients(
 
 export async function startTestIssuer(
   realm: TestRealm,
-  options: { readonly world?: TestWorld; readonly clients?: readonly object[] } = {},
+  options: { readonly world?: TestWorld } = {},
 ): Promise<TestIssuer> {
   const world = options.world ?? createTestWorld({ now: Math.floor(Date.now() / 1000) })
   const folder = mkdtempSync(join(tmpdir(), 'issuer-'))
@@ -97,7 +112,7 @@ export async function startTestIssuer(
     ...(realm === 'enterprise' && { totp_secret: totpSecret }),
   }))
   const seed = seedSchema.parse({
-    clients: [...sampleClients((id) => secrets[id] ?? ''), ...(options.clients ?? [])],
+    clients: sampleClients((id) => secrets[id] ?? ''),
     people: [...people, { tenant: tenants[0], username: 'ben', password }],
   })
   const publicUrl = new URL(issuers[realm]).origin
@@ -128,16 +143,17 @@ export async function startTestIssuer(
     world.now = Math.floor(Date.now() / 1000)
     return world.now
   }
-  const running = await openIssuer(config, {
+  const validator = createValidator({
+    realm,
+    audience: config.resources.map(({ audience }) => audience),
+    trust: world.trust,
+    onSighting: (sighting) => sightings.push(sighting),
+    now: tick,
+  })
+  const running = await openRealm(config, {
     log: createLog('issuer'),
     trust: world.trust,
-    validator: createValidator({
-      realm,
-      audience: config.resources.map(({ audience }) => audience),
-      trust: world.trust,
-      onSighting: (sighting) => sightings.push(sighting),
-      now: tick,
-    }),
+    validator,
     issue: async (type, claims) => {
       tick()
       if (issuer.fault !== undefined) throw issuer.fault
@@ -155,6 +171,7 @@ export async function startTestIssuer(
       const body = request.body === null ? null : await request.text()
       return fetch(url, { method: request.method, headers: request.headers, body, redirect: 'manual' })
     },
+    validator,
     sightings,
     folder,
     fault: undefined,

@@ -1,0 +1,79 @@
+/**
+ * A realm's issuer between surroundings that are there already: its database, its providers, its HTTP server.
+ * @module
+ */
+
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { type Logger, type Running, readConfig } from '@countersign/service'
+import type { TrustSource } from '@countersign/validator/manifest'
+import type { Validator } from '@countersign/validator/validator'
+import { sweepExpired } from './adapter.ts'
+import { Attempts } from './attempts.ts'
+import { type IssuerConfig, secretsSchema, seedSchema } from './config.ts'
+import type { Issue } from './issuance.ts'
+import { createRealmServer } from './mount.ts'
+import { openIssuerDatabase } from './schema.ts'
+import { openTenant } from './tenant.ts'
+
+const SWEEP_MILLISECONDS = 60_000
+
+/** What an issuer leans on, so that tests can put something else there. */
+export interface Surroundings {
+  /** Of access tokens of this realm, for each of its audiences. */
+  readonly validator: Validator
+  /** Holds a first manifest already. */
+  readonly trust: TrustSource
+  readonly issue: Issue
+  readonly log: Logger
+}
+
+export async function openRealm(config: IssuerConfig, surroundings: Surroundings): Promise<Running> {
+  const { trust, log } = surroundings
+  const database = await openIssuerDatabase(config.database)
+  const now = (): number => Math.floor(Date.now() / 1000)
+  const realm = {
+    ...surroundings,
+    config,
+    secrets: readConfig(config.secrets, secretsSchema),
+    seed: readConfig(config.seed, seedSchema),
+    database,
+    passwords: new Attempts(now),
+    codes: new Attempts(now),
+    now,
+  }
+  const template = issuerTemplate(config, trust)
+  const mounted = await Promise.all(
+    config.tenants.map(async (tenant) => {
+      const provider = await openTenant(realm, tenant, template.replace('{tenantid}', tenant.id))
+      return { issuer: provider.issuer, answer: provider.callback() }
+    }),
+  )
+  const server = createRealmServer(mounted).listen(config.listen.port, '127.0.0.1')
+  await once(server, 'listening')
+  const sweep = setInterval(() => {
+    sweepExpired(database, now()).catch((error: Error) => log.error({ error: error.message }, 'sweep failed'))
+  }, SWEEP_MILLISECONDS).unref()
+  return {
+    ready: {
+      port: (server.address() as AddressInfo).port,
+      issuers: mounted.map(({ issuer }) => issuer),
+    },
+    stop: async () => {
+      clearInterval(sweep)
+      const closed = once(server, 'close')
+      server.close()
+      server.closeAllConnections()
+      await closed
+      await database.destroy()
+    },
+  }
+}
+
+/** From the charter, so that an issuer whose name nobody approved does not start. */
+function issuerTemplate(config: IssuerConfig, trust: TrustSource): string {
+  const templates = trust.state?.charter.realms.get(config.realm)?.issuers ?? []
+  const template = templates.find((issuer) => issuer.startsWith(config.public_url))
+  if (template !== undefined) return template
+  throw new Error(`the charter names no issuer of the realm ${config.realm} at ${config.public_url}`)
+}
