@@ -92,7 +92,7 @@ function sampleClients(
 
 export async function startTestIssuer(
   realm: TestRealm,
-  options: { readonly world?: TestWorld } = {},
+  options: { readonly world?: TestWorld; readonly backchannelLogoutUri?: string } = {},
 ): Promise<TestIssuer> {
   const world = options.world ?? createTestWorld({ now: Math.floor(Date.now() / 1000) })
   const folder = mkdtempSync(join(tmpdir(), 'issuer-'))
@@ -112,7 +112,10 @@ export async function startTestIssuer(
     ...(realm === 'enterprise' && { totp_secret: totpSecret }),
   }))
   const seed = seedSchema.parse({
-    clients: sampleClients((id) => secrets[id] ?? ''),
+    clients: sampleClients((id) => secrets[id] ?? '').map((client) => ({
+      ...client,
+      ...(client.client_id === clientIds.web && { backchannel_logout_uri: options.backchannelLogoutUri }),
+    })),
     people: [...people, { tenant: tenants[0], username: 'ben', password }],
   })
   const publicUrl = new URL(issuers[realm]).origin
