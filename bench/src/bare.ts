@@ -19,7 +19,13 @@ await once(server, 'listening')
 const issuer = `http://localhost:${(server.address() as AddressInfo).port}`
 const provider = new Provider(issuer, {
   clients: [
-    { ...client, grant_types: ['client_credentials'], redirect_uris: [], response_types: [], id_token_signed_response_alg: 'ES256' },
+    {
+      ...client,
+      grant_types: ['client_credentials'],
+      redirect_uris: [],
+      response_types: [],
+      id_token_signed_response_alg: 'ES256',
+    },
   ],
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' }] },
   cookies: { keys: [randomUUID()] },

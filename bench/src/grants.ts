@@ -18,30 +18,65 @@ const CONNECTIONS = 48
 
 /** A contender that keeps `CONNECTIONS` grants in flight. Throws when one is not answered with a token. */
 export function grants(name: string, endpoint: TokenEndpoint): Contender {
+  const ask = asker(name, endpoint)
+  return {
+    name,
+    measure: async (milliseconds) => {
+      const startedAt = performance.now()
+      const count = await askFor(milliseconds, ask)
+      return (count / (performance.now() - startedAt)) * 1000
+    },
+  }
+}
+
+/** How many tokens share one signature of the witness while grants come as fast as they go. */
+export async function tokensPerSignature(endpoint: TokenEndpoint): Promise<number> {
+  const signatures = new Set<string>()
+  const ask = asker('countersign', endpoint)
+  const count = await askFor(1000, async () => {
+    const answer = await ask()
+    const { access_token: token } = JSON.parse(answer) as { access_token: string }
+    const header = Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()
+    // A receipt ends with its signature, base64url of 64 bytes.
+    signatures.add((JSON.parse(header) as { rcpt: string }).rcpt.slice(-80))
+    return answer
+  })
+  return count / signatures.size
+}
+
+type Ask = () => Promise<string>
+
+function asker(name: string, endpoint: TokenEndpoint): Ask {
   const { origin, pathname } = new URL(endpoint.url)
   const pool = new Pool(origin, { connections: CONNECTIONS, pipelining: 1 })
   const credentials = Buffer.from(`${endpoint.client_id}:${endpoint.client_secret}`).toString('base64')
   const request = {
     method: 'POST' as const,
     path: pathname,
-    headers: { authorization: `Basic ${credentials}`, 'content-type': 'application/x-www-form-urlencoded' },
+    headers: {
+      authorization: `Basic ${credentials}`,
+      'content-type': 'application/x-www-form-urlencoded',
+    },
     body: 'grant_type=client_credentials&scope=read',
   }
-  return {
-    name,
-    measure: async (milliseconds) => {
-      const startedAt = performance.now()
-      let count = 0
-      const asker = async (): Promise<void> => {
-        while (performance.now() - startedAt < milliseconds) {
-          const { statusCode, body } = await pool.request(request)
-          const answer = await body.text()
-          if (statusCode !== 200) throw new Error(`${name} answered ${statusCode}: ${answer.slice(0, 200)}`)
-          count++
-        }
-      }
-      await Promise.all(Array.from({ length: CONNECTIONS }, asker))
-      return (count / (performance.now() - startedAt)) * 1000
-    },
+  return async () => {
+    const { statusCode, body } = await pool.request(request)
+    const answer = await body.text()
+    if (statusCode !== 200) throw new Error(`${name} answered ${statusCode}: ${answer.slice(0, 200)}`)
+    return answer
   }
+}
+
+/** Keeps `CONNECTIONS` askers busy for that long, and counts the answers. */
+async function askFor(milliseconds: number, ask: Ask): Promise<number> {
+  const endsAt = performance.now() + milliseconds
+  let count = 0
+  const keepAsking = async (): Promise<void> => {
+    while (performance.now() < endsAt) {
+      await ask()
+      count++
+    }
+  }
+  await Promise.all(Array.from({ length: CONNECTIONS }, keepAsking))
+  return count
 }

@@ -19,7 +19,11 @@ export interface Result {
 
 export async function runRounds(
   contenders: readonly Contender[],
-  { base, rounds, milliseconds }: { readonly base: string; readonly rounds: number; readonly milliseconds: number },
+  {
+    base,
+    rounds,
+    milliseconds,
+  }: { readonly base: string; readonly rounds: number; readonly milliseconds: number },
 ): Promise<Result[]> {
   const baseIndex = contenders.findIndex(({ name }) => name === base)
   for (const { measure } of contenders) await measure(milliseconds / 2)
@@ -37,7 +41,11 @@ export async function runRounds(
 }
 
 /** A contender around a synchronous call. `prepare` runs before each round, outside the measured time. */
-export function synchronous(name: string, call: (turn: number) => unknown, prepare: () => void = () => {}): Contender {
+export function synchronous(
+  name: string,
+  call: (turn: number) => unknown,
+  prepare: () => void = () => {},
+): Contender {
   return {
     name,
     measure: (milliseconds) => {

@@ -7,7 +7,7 @@
 
 import { createPublicKey } from 'node:crypto'
 import { createValidator, type Validator } from '@countersign/validator'
-import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/validator/testing'
+import { createTestWorld, issuers, mailAudience } from '@countersign/validator/testing'
 import { JwtVerifier } from 'aws-jwt-verify'
 import { createVerifier } from 'fast-jwt'
 import { importJWK, jwtVerify } from 'jose'
@@ -33,7 +33,8 @@ export async function verifyPeers(): Promise<VerifyPeers> {
     world.issueBatch(Array.from({ length: BATCH }, () => ({}))),
   ).flat()
   const bare = world.issue({ receipt: null })
-  const newValidator = (): Validator => createValidator({ realm: 'consumer', audience: mailAudience, trust: world.trust })
+  const newValidator = (): Validator =>
+    createValidator({ realm: 'consumer', audience: mailAudience, trust: world.trust })
 
   /** A pass over all tokens by a validator that has met none of them. */
   const ours = (name: string, tokens: readonly string[]): Contender => {
@@ -56,13 +57,21 @@ export async function verifyPeers(): Promise<VerifyPeers> {
   const warm = newValidator()
 
   return {
-    characters: { bare: bare.length, lone: lone[0]?.length ?? 0, batch: Math.max(...batch.map(({ length }) => length)) },
+    characters: {
+      bare: bare.length,
+      lone: lone[0]?.length ?? 0,
+      batch: Math.max(...batch.map(({ length }) => length)),
+    },
     uncached: [
       ours('countersign, batch receipts', batch),
       ours('countersign, lone receipts', lone),
-      awaited('jose', (turn) => jwtVerify(token(turn), joseKey, { issuer, audience, typ: 'at+jwt', algorithms: ['ES256'] })),
+      awaited('jose', (turn) =>
+        jwtVerify(token(turn), joseKey, { issuer, audience, typ: 'at+jwt', algorithms: ['ES256'] }),
+      ),
       synchronous('fast-jwt', (turn) => fast(token(turn))),
-      synchronous('jsonwebtoken', (turn) => jsonwebtoken.verify(token(turn), pem, { issuer, audience, algorithms: ['ES256'] })),
+      synchronous('jsonwebtoken', (turn) =>
+        jsonwebtoken.verify(token(turn), pem, { issuer, audience, algorithms: ['ES256'] }),
+      ),
       synchronous('aws-jwt-verify', (turn) => aws.verifySync(token(turn))),
     ],
     cached: [

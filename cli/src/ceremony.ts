@@ -7,9 +7,9 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { approveCharter, type CharterDocument } from '@countersign/validator/charter'
 import { writePrivate, writePublic } from './files.ts'
 import { initService } from './process.ts'
-import { approveCharter, type CharterDocument } from '@countersign/validator/charter'
 import { secret, tenants } from './world.ts'
 
 const OPERATORS = ['olga', 'omar', 'opal'] as const
@@ -41,7 +41,12 @@ export async function holdCeremony(data: string, issuers: Readonly<Record<string
   })
   writePrivate(join(data, 'secrets', 'enrolment-token'), secret())
   const [witness, authority, sentinel, ...signers] = await Promise.all([
-    initService('witness', ['--data', join(data, 'witness'), '--name', 'witness.example']) as Promise<WitnessKeys>,
+    initService('witness', [
+      '--data',
+      join(data, 'witness'),
+      '--name',
+      'witness.example',
+    ]) as Promise<WitnessKeys>,
     initService('authority', ['--data', join(data, 'authority')]) as Promise<{ jwk: object }>,
     initService('sentinel', ['--data', join(data, 'sentinel')]) as Promise<{ jwk: object }>,
     ...Object.keys(issuers).map((realm) => initSigner(data, realm)),
@@ -55,7 +60,9 @@ export async function holdCeremony(data: string, issuers: Readonly<Record<string
     operators: people,
     manifest_keys: [authority.jwk],
     block_keys: [sentinel.jwk],
-    witnesses: [{ name: witness.name, receipt_key: witness.receipt_key, checkpoint_keys: witness.checkpoint_keys }],
+    witnesses: [
+      { name: witness.name, receipt_key: witness.receipt_key, checkpoint_keys: witness.checkpoint_keys },
+    ],
     realms: Object.fromEntries(
       Object.entries(issuers).map(([realm, issuer], index) => [
         realm,
@@ -86,6 +93,13 @@ async function initSigner(data: string, realm: string): Promise<{ jwk: object }>
   const folder = join(data, 'signers', realm)
   const passphraseFile = join(folder, 'passphrase')
   writePrivate(passphraseFile, randomBytes(32).toString('base64url'))
-  const args = ['--keystore', join(folder, 'keystore.age'), '--passphrase-file', passphraseFile, '--realm', realm]
+  const args = [
+    '--keystore',
+    join(folder, 'keystore.age'),
+    '--passphrase-file',
+    passphraseFile,
+    '--realm',
+    realm,
+  ]
   return (await initService('signer', args)) as { jwk: object }
 }

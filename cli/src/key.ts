@@ -3,7 +3,7 @@
  * @module
  */
 
-import { createPrivateKey, type JsonWebKey } from 'node:crypto'
+import { createPrivateKey, type JsonWebKeyInput } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { type Command, fetchAcks, sendCommand } from '@countersign/authority/client'
 import { publicHalf } from '@countersign/validator/document'
@@ -63,7 +63,11 @@ async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
   const startedAt = performance.now()
   const signer = operatorKey(system, operator)
-  const { version } = await sendCommand(system.authority.url, { op, reason: reason ?? 'by hand', ...target }, signer)
+  const { version } = await sendCommand(
+    system.authority.url,
+    { op, reason: reason ?? 'by hand', ...target },
+    signer,
+  )
   const silent = await acknowledged(system.authority.url, version)
   const milliseconds = Math.round(performance.now() - startedAt)
   if (silent.length === 0) print(`version ${version}, acknowledged by all after ${milliseconds} ms`)
@@ -73,12 +77,13 @@ async function give(op: Command['op'], args: readonly string[]): Promise<void> {
 function operatorKey(system: System, id: string | undefined): ReturnType<typeof readOperatorKey> {
   const { operators } = system.authority
   const operator = id === undefined ? operators[0] : operators.find((known) => known.id === id)
-  if (operator === undefined) throw new Error(`no operator ${id}; there are ${operators.map(({ id }) => id).join(', ')}`)
+  if (operator === undefined)
+    throw new Error(`no operator ${id}; there are ${operators.map(({ id }) => id).join(', ')}`)
   return readOperatorKey(operator.key_file)
 }
 
 function readOperatorKey(file: string) {
-  const privateKey = createPrivateKey({ key: readJson<JsonWebKey>(file), format: 'jwk' })
+  const privateKey = createPrivateKey({ key: readJson<JsonWebKeyInput['key']>(file), format: 'jwk' })
   return { kid: publicHalf(privateKey).kid, privateKey }
 }
 
@@ -87,7 +92,9 @@ async function acknowledged(authority: string, version: number): Promise<readonl
   const late = performance.now() + ACKNOWLEDGE_MILLISECONDS_MAX
   for (;;) {
     const { validators } = await fetchAcks(authority)
-    const behind = validators.filter((validator) => (validator.version ?? 0) < version).map(({ name }) => name)
+    const behind = validators
+      .filter((validator) => (validator.version ?? 0) < version)
+      .map(({ name }) => name)
     if (behind.length === 0 || performance.now() > late) return behind
     await new Promise((resolve) => setTimeout(resolve, ACKNOWLEDGE_POLL_MILLISECONDS))
   }

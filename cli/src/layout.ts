@@ -7,8 +7,8 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { keepPrivate, writePrivate } from './files.ts'
-import { type Ports } from './ports.ts'
 import { sampleMail } from './mail.ts'
+import type { Ports } from './ports.ts'
 import { audiences, type Client, type Person, sampleClients, samplePeople, secret, tenants } from './world.ts'
 
 /** `sun_path` holds 108 bytes on Linux, 104 elsewhere, the final zero included. */
@@ -69,7 +69,9 @@ export function writeConfigs(layout: Layout): void {
   const { data, ports, urls, socket, trustAnchor, enrolmentKey } = layout
   const longest = socket('broker-enterprise')
   if (Buffer.byteLength(longest) > SOCKET_PATH_BYTES_MAX) {
-    throw new Error(`${data} is too deep: the socket ${longest} would pass ${SOCKET_PATH_BYTES_MAX} bytes; choose a shorter --data`)
+    throw new Error(
+      `${data} is too deep: the socket ${longest} would pass ${SOCKET_PATH_BYTES_MAX} bytes; choose a shorter --data`,
+    )
   }
   const write = (name: string, config: object): void => writePrivate(layout.configFile(name), config)
   const trust = { authority: urls.authority, trust_anchor: trustAnchor }
@@ -111,18 +113,23 @@ export function writeConfigs(layout: Layout): void {
   })
   for (const realm of realms) {
     const secrets = join(data, 'secrets', `issuer-${realm}.json`)
-    keepPrivate(secrets, () => ({ cookie_keys: [secret(), secret()], totp_key: randomBytes(32).toString('base64url') }))
+    keepPrivate(secrets, () => ({
+      cookie_keys: [secret(), secret()],
+      totp_key: randomBytes(32).toString('base64url'),
+    }))
     write(realm, {
       realm,
       listen: { port: ports[realm] },
       public_url: urls[realm],
       tenants: tenants[realm],
+      second_factor_required: realm === 'enterprise',
       database: join(data, 'issuers', realm, 'issuer.sqlite'),
       broker_socket: socket(`broker-${realm}`),
       secrets,
       seed: seedFile(layout, realm),
       state: join(data, 'issuers', realm),
       resources: Object.values(audiences).map((audience) => ({ audience, scopes: ['read', 'write'] })),
+      sentinel: urls.sentinel,
       ...trust,
       ...enrolment(realm),
     })
@@ -138,9 +145,16 @@ export function writeConfigs(layout: Layout): void {
   })
   write('gateway', protectedService('gateway'))
   const mailboxes = join(data, 'webmail', 'mailboxes.json')
-  keepPrivate(mailboxes, () => sampleMail(realms.flatMap((realm) => keepSeed(layout, realm).people.map((person) => ({
-    ...person, issuer: layout.issuers[realm].replace('{tenantid}', person.tenant),
-  })))))
+  keepPrivate(mailboxes, () =>
+    sampleMail(
+      realms.flatMap((realm) =>
+        keepSeed(layout, realm).people.map((person) => ({
+          ...person,
+          issuer: layout.issuers[realm].replace('{tenantid}', person.tenant),
+        })),
+      ),
+    ),
+  )
   write('webmail', { ...protectedService('webmail'), mailboxes })
   write('sentinel', {
     data: join(data, 'sentinel'),
@@ -149,7 +163,13 @@ export function writeConfigs(layout: Layout): void {
     broker_socket: socket('broker-admin'),
     block_key: join(data, 'sentinel', 'block-key.json'),
     policy: {
-      auto_block: ['receipt_missing', 'receipt_invalid', 'key_out_of_scope', 'issuer_mismatch', 'tenant_mismatch'],
+      auto_block: [
+        'receipt_missing',
+        'receipt_invalid',
+        'key_out_of_scope',
+        'issuer_mismatch',
+        'tenant_mismatch',
+      ],
       silent_seconds: 60,
     },
     ...trust,

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { openSync, readFileSync, rmSync, writeSync, closeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Takes the folder for this process and gives back what releases it. Throws while another living process has it. */

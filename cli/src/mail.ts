@@ -13,7 +13,13 @@ export interface Mailbox {
   readonly issuer: string
   readonly subject: string
   readonly address: string
-  readonly messages: readonly { readonly id: string; readonly from: string; readonly subject: string; readonly date: string; readonly text: string }[]
+  readonly messages: readonly {
+    readonly id: string
+    readonly from: string
+    readonly subject: string
+    readonly date: string
+    readonly text: string
+  }[]
 }
 
 const letters = [

@@ -18,7 +18,9 @@ const [name = '', ...args] = process.argv.slice(2)
 const command = Object.hasOwn(commands, name) ? commands[name] : undefined
 if (command === undefined) {
   const asked = name === '' || name === 'help' || name === '--help'
-  process[asked ? 'stdout' : 'stderr'].write(asked ? usage : `countersign: there is no command ${name}\n${usage}`)
+  process[asked ? 'stdout' : 'stderr'].write(
+    asked ? usage : `countersign: there is no command ${name}\n${usage}`,
+  )
   process.exit(asked ? 0 : 2)
 }
 try {

@@ -5,9 +5,17 @@
  */
 
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 
-export const listeners = ['consumer', 'enterprise', 'authority', 'witness', 'gateway', 'webmail', 'sentinel'] as const
+export const listeners = [
+  'consumer',
+  'enterprise',
+  'authority',
+  'witness',
+  'gateway',
+  'webmail',
+  'sentinel',
+] as const
 export type Listener = (typeof listeners)[number]
 export type Ports = Readonly<Record<Listener, number>>
 

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { execFile, fork, type ChildProcess } from 'node:child_process'
+import { type ChildProcess, execFile, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -58,8 +58,13 @@ export async function initService(name: ServiceName | 'signer', args: readonly s
 }
 
 /** Asks every service to stop and waits until each has; what is left after `patience` is killed. */
-export async function stopServices(services: readonly Service[], patienceMilliseconds: number): Promise<void> {
-  const running = services.map(({ process: child }) => child).filter((child) => child.exitCode === null && child.signalCode === null)
+export async function stopServices(
+  services: readonly Service[],
+  patienceMilliseconds: number,
+): Promise<void> {
+  const running = services
+    .map(({ process: child }) => child)
+    .filter((child) => child.exitCode === null && child.signalCode === null)
   const gone = Promise.all(running.map((child) => once(child, 'exit')))
   for (const child of running) child.kill('SIGTERM')
   const late = setTimeout(() => {

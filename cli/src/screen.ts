@@ -30,7 +30,9 @@ export function showSystem(system: System, milliseconds: number): void {
   print('')
   for (const [label, value] of rows) print(`  ${label.padEnd(18)} ${styleText('cyan', value)}`)
   print('')
-  print(`  Everything answers after ${(milliseconds / 1000).toFixed(1)} s. Ctrl-C stops it; the same command continues.`)
+  print(
+    `  Everything answers after ${(milliseconds / 1000).toFixed(1)} s. Ctrl-C stops it; the same command continues.`,
+  )
   print(`  Try: npm run drill    the 2023 attack, replayed against a system of its own`)
 }
 

@@ -28,7 +28,8 @@ export interface Whereabouts {
  */
 export async function locate(where: Whereabouts): Promise<{ authority: string; trustAnchor: TrustAnchor }> {
   const { ready, manifest, 'trust-anchor': anchorFile } = where
-  if ((ready === undefined) === (manifest === undefined)) throw new Error('--ready FILE or --manifest URL, one of them')
+  if ((ready === undefined) === (manifest === undefined))
+    throw new Error('--ready FILE or --manifest URL, one of them')
   if (ready !== undefined) {
     const { url, trust_anchor } = readSystem(ready).authority
     return { authority: url, trustAnchor: readJson(anchorFile ?? trust_anchor) }
@@ -37,7 +38,8 @@ export async function locate(where: Whereabouts): Promise<{ authority: string; t
   if (anchorFile !== undefined) return { authority, trustAnchor: readJson(anchorFile) }
   process.stderr.write('the trust anchor comes from the authority itself; pin it with --trust-anchor FILE\n')
   const response = await fetch(new URL('trust-anchor', authority), { redirect: 'error' })
-  if (!response.ok) throw new Error(`the authority answered ${response.status} when asked for its trust anchor`)
+  if (!response.ok)
+    throw new Error(`the authority answered ${response.status} when asked for its trust anchor`)
   return { authority, trustAnchor: (await response.json()) as TrustAnchor }
 }
 
@@ -52,7 +54,8 @@ export async function withManifest<Result>(
     await Promise.race([
       follower.ready(),
       new Promise((_, reject) => {
-        late.onabort = () => reject(new Error(`no manifest from ${options.authority} that the trust anchor vouches for`))
+        late.onabort = () =>
+          reject(new Error(`no manifest from ${options.authority} that the trust anchor vouches for`))
       }),
     ])
     return await task(follower)

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -10,12 +11,11 @@ import { enrol } from '@countersign/authority/client'
 import { holdCeremony, operatorKeyFiles } from './ceremony.ts'
 import { keepPrivate, readJson, writePrivate, writePublic } from './files.ts'
 import { keepSeed, type Layout, layOut, realms, validators, writeConfigs } from './layout.ts'
+import { acquireLock } from './lock.ts'
 import { choosePorts, listeners, type Ports, takenPorts } from './ports.ts'
 import { type Service, type ServiceName, startService, stopServices } from './process.ts'
 import { showProgress, showSystem } from './screen.ts'
-import { tenants, audiences } from './world.ts'
-import { generateKeyPairSync } from 'node:crypto'
-import { acquireLock } from './lock.ts'
+import { audiences, tenants } from './world.ts'
 
 const PORT_DEFAULT = 8400
 /** Less than the 5 s that the whole may take, more than the 4 s after which a service ends itself. */
@@ -49,6 +49,7 @@ export async function up(args: readonly string[]): Promise<void> {
     return stopping
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(0))
+  process.on('disconnect', () => void stop(0))
 
   try {
     const layout = layOut(data, await keepPorts(data, values.port))
@@ -77,6 +78,7 @@ export async function up(args: readonly string[]): Promise<void> {
     if (stopping !== undefined) return
     const system = describe(layout, seeds)
     if (readyFile !== undefined) writePrivate(readyFile, system)
+    process.send?.({ ready: system })
     showSystem(system, performance.now() - startedAt)
   } catch (error) {
     if (stopping === undefined) process.stderr.write(`countersign up: ${(error as Error).message}\n`)
@@ -85,7 +87,10 @@ export async function up(args: readonly string[]): Promise<void> {
 }
 
 /** What the ready file holds: where everything is, and who may sign in. */
-function describe(layout: Layout, seeds: { readonly [Name in (typeof realms)[number]]: ReturnType<typeof keepSeed> }) {
+function describe(
+  layout: Layout,
+  seeds: { readonly [Name in (typeof realms)[number]]: ReturnType<typeof keepSeed> },
+) {
   const { data, urls, issuers, keystores } = layout
   const witness = readJson<{ name: string; vkey: string }>(join(data, 'witness.json'))
   const realmOf = (realm: (typeof realms)[number]) => ({

@@ -43,7 +43,11 @@ const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
 
 /** The clients of a realm: a web application, a service and one that exchanges tokens. */
 export function sampleClients(realm: string, callback: string): Client[] {
-  const client = (name: string, grant_types: readonly string[], redirect_uris: readonly string[] = []): Client => ({
+  const client = (
+    name: string,
+    grant_types: readonly string[],
+    redirect_uris: readonly string[] = [],
+  ): Client => ({
     client_id: `${realm}-${name}`,
     client_secret: secret(),
     redirect_uris,

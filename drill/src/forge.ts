@@ -24,12 +24,17 @@ export async function forge({ key, claims, header = {} }: Forgery): Promise<stri
 }
 
 /** A token with no signature at all. */
-export function unsigned(claims: Readonly<Record<string, unknown>>, header: object = { alg: 'none', typ: 'JWT' }): string {
+export function unsigned(
+  claims: Readonly<Record<string, unknown>>,
+  header: object = { alg: 'none', typ: 'JWT' },
+): string {
   return `${segment(header)}.${segment(claims)}.`
 }
 
 /** Claims of an access token that the account named would have got. */
-export function accessClaims(victim: Readonly<Record<'iss' | 'sub' | 'tid' | 'aud', string>>): Record<string, unknown> {
+export function accessClaims(
+  victim: Readonly<Record<'iss' | 'sub' | 'tid' | 'aud', string>>,
+): Record<string, unknown> {
   const iat = Math.floor(Date.now() / 1000)
   return { ...victim, client_id: 'forger', scope: 'read write', iat, exp: iat + 600, jti: randomUUID() }
 }

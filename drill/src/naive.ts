@@ -4,14 +4,15 @@
  * @module
  */
 
-import { createHmac, createPublicKey, type JsonWebKey, type KeyObject, timingSafeEqual, verify } from 'node:crypto'
+import { createHmac, createPublicKey, type KeyObject, timingSafeEqual, verify } from 'node:crypto'
+import type { JWK } from 'jose'
 
 export type Claims = Readonly<Record<string, unknown>>
 
 interface Header {
   readonly alg?: string
   readonly kid?: string
-  readonly jwk?: JsonWebKey
+  readonly jwk?: JWK
   readonly jku?: string
 }
 
@@ -46,7 +47,9 @@ export function createNaiveValidator(jwksUris: readonly string[]): NaiveValidato
     const input = Buffer.from(`${header}.${payload}`)
     const given = Buffer.from(signature, 'base64url')
     if (alg === 'HS256') {
-      const mac = createHmac('sha256', key.export({ type: 'spki', format: 'pem' })).update(input).digest()
+      const mac = createHmac('sha256', key.export({ type: 'spki', format: 'pem' }))
+        .update(input)
+        .digest()
       return mac.length === given.length && timingSafeEqual(mac, given) ? claims : undefined
     }
     return verify('sha256', input, { key, dsaEncoding: 'ieee-p1363' }, given) ? claims : undefined
@@ -67,7 +70,7 @@ export function createNaiveValidator(jwksUris: readonly string[]): NaiveValidato
 }
 
 async function fetchKeys(uri: string): Promise<Map<string, KeyObject>> {
-  const { keys } = (await (await fetch(uri)).json()) as { keys: (JsonWebKey & { kid: string })[] }
+  const { keys } = (await (await fetch(uri)).json()) as { keys: (JWK & { kid: string })[] }
   return new Map(keys.map((jwk) => [jwk.kid, createPublicKey({ key: jwk, format: 'jwk' })]))
 }
 

@@ -36,9 +36,12 @@ export function showOutcome(outcome: Outcome): void {
   const flaw = flaws.length > 0 ? styleText('dim', `  ${flaws.join(' ')}`) : ''
   print(`${mark} ${String(step).padStart(4)}  ${title}${flaw}`)
   const result = `${outcome.outcome}${reason === undefined ? '' : ` ${styleText('yellow', reason)}`}`
-  print(`        2023: ${styleText('red', naive)}   now: ${result}   ${styleText('dim', `${milliseconds} ms`)}`)
+  print(
+    `        2023: ${styleText('red', naive)}   now: ${result}   ${styleText('dim', `${milliseconds} ms`)}`,
+  )
   if (!held) print(`        ${styleText('red', `expected: ${outcome.expectation}`)}`)
-  for (const [name, value] of Object.entries(outcome.figures)) print(`        ${styleText('cyan', `${name}: ${value}`)}`)
+  for (const [name, value] of Object.entries(outcome.figures))
+    print(`        ${styleText('cyan', `${name}: ${value}`)}`)
 }
 
 export function showSummary({ held, outcomes }: Report, seconds: number): void {

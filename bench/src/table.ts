@@ -1,0 +1,39 @@
+/**
+ * One table for the whole bench: what was measured, how much, and against what.
+ * @module
+ */
+
+import { styleText } from 'node:util'
+import type { Result } from './rounds.ts'
+
+export interface Row {
+  readonly label: string
+  readonly value: string
+  /** Against the base of its section. */
+  readonly ratio?: number
+}
+
+export function showSection(title: string, rows: readonly Row[]): void {
+  print('')
+  print(styleText('bold', title))
+  for (const { label, value, ratio } of rows) {
+    const beside = ratio === undefined ? '' : `${ratio.toFixed(2)} ×`.padStart(10)
+    print(`  ${label.padEnd(34)}${value.padStart(18)}${beside}`)
+  }
+}
+
+export function rowsOf(results: readonly Result[]): Row[] {
+  return results.map(({ name, perSecond, ratio }) => ({
+    label: name,
+    value: `${thousands(perSecond)}/s`,
+    ratio,
+  }))
+}
+
+export function thousands(value: number): string {
+  return Math.round(value).toLocaleString('en-US')
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}

@@ -1,0 +1,212 @@
+/**
+ * Attacks on what validators believe, and the race to make them stop: retire, block, roll back.
+ * @module
+ */
+
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { enrol } from '@countersign/authority/client'
+import { createValidator, type Validator } from '@countersign/validator'
+import { publicHalf } from '@countersign/validator/document'
+import { type Follower, followManifest } from '@countersign/validator/follow'
+import type { Arena } from '../arena.ts'
+import { forge } from '../forge.ts'
+import type { Step } from './step.ts'
+
+/** Connected in the drill's own process, each with its own stream and its own acknowledgements. */
+const VALIDATORS = 100
+
+export const retiredKey: Step = {
+  title: 'a retired key in a cache that never drops it',
+  flaws: ['F4', 'F12'],
+  expectation: 'refused key_retired; a validator cut off from news refuses manifest_stale',
+  play: async (arena) => {
+    const key = await arena.stealFreshKey('consumer')
+    const token = await arena.genuineToken('consumer')
+    const before = await arena.ask(token)
+    const remembered = arena.follower.state
+    const { version } = await arena.command({ op: 'retire', kid: key.kid, reason: 'drill' })
+    await arena.waitForAcknowledgements(version)
+    const cutOff = validatorOf(arena, { state: remembered, ageSeconds: () => 61 }).decide(token)
+    const answer = await arena.ask(token)
+    return {
+      naiveAccepted: (await arena.naive.accept(token)) !== undefined,
+      held:
+        before.accepted &&
+        answer.reason === 'key_retired' &&
+        !cutOff.accepted &&
+        cutOff.refusal.reason === 'manifest_stale',
+      outcome: 'refused',
+      reason: `${answer.reason}, cut off: ${cutOff.accepted ? 'accepted' : cutOff.refusal.reason}`,
+    }
+  },
+}
+
+export const blockByHand: Step = {
+  title: `one operator blocks a key at ${VALIDATORS} connected validators`,
+  flaws: ['F4', 'F12', 'F13'],
+  expectation: 'all acknowledge, and all refuse key_blocked',
+  play: async (arena) => {
+    const key = await arena.stealFreshKey('enterprise')
+    const token = await arena.genuineToken('enterprise')
+    const crowd = await connectValidators(arena)
+    try {
+      const accepted = crowd.every(({ validator }) => validator.decide(token).accepted)
+      const startedAt = performance.now()
+      const { version } = await arena.command({ op: 'block', kid: key.kid, reason: 'drill' })
+      await arena.waitForAcknowledgements(version)
+      const milliseconds = Math.round(performance.now() - startedAt)
+      const reasons = crowd.map(({ validator }) => reasonOf(validator, token))
+      return {
+        naiveAccepted: (await arena.naive.accept(token)) !== undefined,
+        held: accepted && reasons.every((reason) => reason === 'key_blocked'),
+        outcome: `${reasons.filter((reason) => reason === 'key_blocked').length} of ${VALIDATORS} refuse`,
+        reason: reasons[0],
+        figures: { 'milliseconds to the last acknowledgement': milliseconds },
+      }
+    } finally {
+      await Promise.all(crowd.map(({ follower }) => follower.stop()))
+    }
+  },
+}
+
+export const blockByItself: Step = {
+  title: 'the same without a person: the first use of a forged token',
+  flaws: ['F9', 'F10'],
+  expectation: 'alert, automatic block, acknowledged by all',
+  play: async (arena) => {
+    const key = await arena.stealFreshKey('enterprise')
+    const token = await forge({ key, claims: arena.victim('enterprise') })
+    const naiveAccepted = (await arena.naive.accept(token)) !== undefined
+    const startedAt = performance.now()
+    const sinceUse = (): number => Math.round(performance.now() - startedAt)
+    const blocked = arena
+      .waitFor((state) => state?.manifest.keys.get(key.kid)?.state === 'blocked')
+      .then(() => arena.waitForAcknowledgements(arena.follower.state?.manifest.version ?? 0))
+      .then(sinceUse)
+    await arena.ask(token)
+    const alert = await arena.waitForAlert(key.kid)
+    const alertMilliseconds = sinceUse()
+    const blockMilliseconds = await blocked
+    const after = await arena.ask(token)
+    return {
+      naiveAccepted,
+      held: after.reason === 'key_blocked',
+      outcome: `alert ${alert.rule}, blocked:`,
+      reason: after.reason,
+      figures: {
+        'milliseconds from first use to alert': alertMilliseconds,
+        'milliseconds from first use to block acknowledged by all': blockMilliseconds,
+      },
+    }
+  },
+}
+
+export const rollback: Step = {
+  title: 'a validator restarts and is handed the manifest from before the block',
+  flaws: ['F12'],
+  expectation: 'the older version is refused, also after the restart',
+  play: async (arena) => {
+    const key = await arena.stealFreshKey('enterprise')
+    const token = await arena.genuineToken('enterprise')
+    const old = await recordAnswers(arena)
+    const folder = await mkdtemp(join(tmpdir(), 'countersign-drill-state-'))
+    const stateFile = join(folder, 'manifest.json')
+    try {
+      const { version } = await arena.command({ op: 'block', kid: key.kid, reason: 'drill' })
+      const first = await follow(arena, arena.ready.authority.url, stateFile)
+      await first.waitForVersion(version, 5000)
+      await first.stop()
+      const impostor = await serveRecorded(old)
+      const second = await follow(arena, impostor.url, stateFile)
+      await impostor.asked
+      const reason = reasonOf(validatorOf(arena, second), token)
+      await second.stop()
+      impostor.close()
+      return {
+        naiveAccepted: (await arena.naive.accept(token)) !== undefined,
+        held: reason === 'key_blocked' && second.state?.manifest.version === version,
+        outcome: 'refused, version kept:',
+        reason,
+      }
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  },
+}
+
+interface Connected {
+  readonly validator: Validator
+  readonly follower: Follower
+}
+
+async function connectValidators(arena: Arena): Promise<Connected[]> {
+  const { url, enrolment_token: tokenFile } = arena.ready.authority
+  const token = (await readFile(tokenFile, 'utf8')).trim()
+  const trustAnchor = await readAnchor(arena)
+  return Promise.all(
+    Array.from({ length: VALIDATORS }, async (_, index) => {
+      const { privateKey } = generateKeyPairSync('ed25519')
+      const name = `drill-${process.pid}-${index}`
+      await enrol(url, token, name, publicHalf(privateKey).jwk)
+      const follower = followManifest({ authority: url, trustAnchor, enrolment: { name, privateKey } })
+      await follower.ready()
+      return { follower, validator: validatorOf(arena, follower) }
+    }),
+  )
+}
+
+async function follow(arena: Arena, authority: string, stateFile: string): Promise<Follower> {
+  const follower = followManifest({ authority, trustAnchor: await readAnchor(arena), stateFile })
+  await follower.ready()
+  return follower
+}
+
+function validatorOf(
+  arena: Arena,
+  trust: Follower | { state: Follower['state']; ageSeconds: () => number },
+): Validator {
+  return createValidator({ realm: ['consumer', 'enterprise'], audience: arena.ready.gateway.audience, trust })
+}
+
+function reasonOf(validator: Validator, token: string): string | undefined {
+  const decision = validator.decide(token)
+  return decision.accepted ? undefined : decision.refusal.reason
+}
+
+async function readAnchor(arena: Arena): Promise<never> {
+  return JSON.parse(await readFile(arena.ready.authority.trust_anchor, 'utf8')) as never
+}
+
+type Recorded = ReadonlyMap<string, string>
+
+/** What the authority answers now, kept by somebody on the way for later. */
+async function recordAnswers(arena: Arena): Promise<Recorded> {
+  const paths = ['/manifest', '/charter', '/charter/1', '/trust-anchor']
+  const answers = paths.map(async (path): Promise<[string, string]> => {
+    const response = await fetch(new URL(path, arena.ready.authority.url))
+    return [path, await response.text()]
+  })
+  return new Map(await Promise.all(answers))
+}
+
+/** Plays the authority of before. `asked` settles once its manifest has been fetched and the next request came. */
+async function serveRecorded(
+  recorded: Recorded,
+): Promise<{ url: string; asked: Promise<void>; close(): void }> {
+  const { promise: asked, resolve } = Promise.withResolvers<void>()
+  let manifests = 0
+  const server = createServer((request, response) => {
+    const body = recorded.get(request.url ?? '')
+    if (request.url === '/manifest' && ++manifests > 1) resolve()
+    response.writeHead(body === undefined ? 404 : 200, { 'content-type': 'application/json' }).end(body)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return { url, asked, close: () => void server.close() }
+}
