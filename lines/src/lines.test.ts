@@ -12,7 +12,15 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
-import { connectLines, type Handler, LineError, type LineServer, type Peer, serveLines } from './lines.ts'
+import {
+  connectLines,
+  type Handler,
+  keepConnected,
+  LineError,
+  type LineServer,
+  type Peer,
+  serveLines,
+} from './lines.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'lines-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -216,5 +224,28 @@ test('a peer that asks without ever reading is cut off before it fills our memor
     hostile.resume()
     await new Promise((resolve) => hostile.once('close', resolve))
     assert.equal(await peer.call('echo', 'still here'), 'still here')
+  })
+})
+
+test('a kept connection waits for nobody: it says that nobody listens, and works once somebody does', async () => {
+  const path = join(folder, `${sockets++}.sock`)
+  const line = keepConnected(path, 5000)
+  await assert.rejects(line.call('ping', {}), { code: 'disconnected', retryable: true })
+  for (let restart = 0; restart < 2; restart++) {
+    const server = await serveLines(path, { ping: () => restart })
+    assert.equal(await line.call('ping', {}), restart)
+    await server.close()
+    await assert.rejects(line.call('ping', {}), { code: 'disconnected' })
+  }
+  line.close()
+})
+
+test('a kept connection gives up on a listener that does not answer, and once closed stays closed', async () => {
+  await withServer({ ping: () => 1, hang: () => new Promise(() => {}) }, async (path) => {
+    const line = keepConnected(path, 20)
+    await assert.rejects(line.call('hang', {}), { code: 'timeout', retryable: true })
+    assert.equal(await line.call('ping', {}), 1)
+    line.close()
+    await assert.rejects(line.call('ping', {}), { code: 'disconnected' })
   })
 })

@@ -170,6 +170,46 @@ export async function connectLines(
   return speak(socket, handlers)
 }
 
+/** A connection to a listener that may not be there yet, or not at the moment. */
+export interface Line extends Pick<Peer, 'call'> {
+  /** Ends the connection; no other is made. */
+  close(): void
+}
+
+/**
+ * Connects when first called, and anew when the connection is gone. A call rejects with `timeout` after
+ * `millisecondsMax` unless it has a limit of its own, and with `disconnected` when nobody listens.
+ */
+export function keepConnected(path: string, millisecondsMax: number): Line {
+  let connection: Promise<Peer> | undefined
+  let isClosed = false
+
+  async function connect(): Promise<Peer> {
+    try {
+      const peer = await connectLines(path)
+      void peer.closed.then(() => {
+        connection = undefined
+      })
+      return peer
+    } catch {
+      connection = undefined
+      throw new LineError('disconnected', `nobody listens at ${path}`, { retryable: true })
+    }
+  }
+
+  return {
+    call: async (method, params, milliseconds = millisecondsMax) => {
+      if (isClosed) throw disconnected()
+      connection ??= connect()
+      return (await connection).call(method, params, milliseconds)
+    },
+    close: () => {
+      isClosed = true
+      void connection?.then((peer) => peer.close()).catch(() => {})
+    },
+  }
+}
+
 /** A listener on a Unix socket that only this user may open (mode 0600). */
 export interface LineServer {
   close(): Promise<void>

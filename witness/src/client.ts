@@ -4,7 +4,7 @@
  * @module
  */
 
-import { connectLines, LineError, type Peer } from '@countersign/lines'
+import { keepConnected } from '@countersign/lines'
 import { decode, encode } from '@countersign/validator/base64url'
 
 export { type FollowLogOptions, followLog, type LogGrowth, type LogPosition } from './follow-log.ts'
@@ -66,36 +66,20 @@ export interface WitnessClient {
   close(): void
 }
 
+/** Longer than an append waits for a manifest that its sender already has. */
+const ANSWER_MILLISECONDS_MAX = 5000
+
 /** Connects when first called, and anew when the connection is gone. */
 export function createWitnessClient(socket: string): WitnessClient {
-  let connection: Promise<Peer> | undefined
-
-  async function connect(): Promise<Peer> {
-    try {
-      const peer = await connectLines(socket)
-      void peer.closed.then(() => {
-        connection = undefined
-      })
-      return peer
-    } catch {
-      connection = undefined
-      throw new LineError('disconnected', `nobody listens at ${socket}`, { retryable: true })
-    }
-  }
-
-  async function call<Result>(method: string, params: object): Promise<Result> {
-    connection ??= connect()
-    return (await connection).call(method, params)
-  }
-
+  const line = keepConnected(socket, ANSWER_MILLISECONDS_MAX)
   return {
     append: async (entries, manifestVersion) => {
       const params = { entries: entries.map(encode), manifest_version: manifestVersion }
-      const { receipts } = await call<AppendAnswer>('append', params)
+      const { receipts } = await line.call<AppendAnswer>('append', params)
       return receipts.map((each) => ('receipt' in each ? { receipt: decode(each.receipt) } : each))
     },
-    seal: (epoch, next) => call('seal', { epoch, next }),
-    status: () => call('status', {}),
-    close: () => void connection?.then((peer) => peer.close()).catch(() => {}),
+    seal: (epoch, next) => line.call('seal', { epoch, next }),
+    status: () => line.call('status', {}),
+    close: line.close,
   }
 }
