@@ -308,11 +308,10 @@ class ManifestFollower implements Follower {
     }
   }
 
-  /** Full jitter: validators that lost the same authority do not return as one. */
   async #pause(failures: number, signal: AbortSignal): Promise<void> {
     const { retryMilliseconds = RETRY_MILLISECONDS } = this.#options
-    const growth = failures === 0 ? RECONNECT_GROWTH : Math.min(RETRY_GROWTH_MAX, 2 ** (failures - 1))
-    await delay(Math.random() * retryMilliseconds * growth, undefined, { signal }).catch(() => {})
+    const milliseconds = pauseMilliseconds(failures, retryMilliseconds)
+    await delay(milliseconds, undefined, { signal }).catch(() => {})
   }
 
   #report(error: unknown): void {
@@ -326,4 +325,13 @@ class ManifestFollower implements Follower {
     if (this.#options.enrolment !== undefined) url.searchParams.set('validator', this.#options.enrolment.name)
     return url
   }
+}
+
+/**
+ * How long to wait before the next attempt, after so many failures in a row. Drawn evenly from the whole span ("full
+ * jitter"): validators that lost the same authority do not return as one.
+ */
+export function pauseMilliseconds(failures: number, firstMilliseconds: number): number {
+  const growth = failures === 0 ? RECONNECT_GROWTH : Math.min(RETRY_GROWTH_MAX, 2 ** (failures - 1))
+  return Math.random() * firstMilliseconds * growth
 }
