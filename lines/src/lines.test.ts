@@ -180,6 +180,22 @@ test('what was said before the end still arrives', async () => {
   })
 })
 
+test('T265: a kept line rejects while nobody listens, and connects anew when somebody does', async () => {
+  const path = join(folder, 'kept.sock')
+  const line = keepLine(path)
+  await assert.rejects(line.connect(), { code: 'disconnected', retryable: true })
+  await assert.rejects(line.call('who', {}), { code: 'disconnected', retryable: true })
+  for (const name of ['first', 'second']) {
+    const server = await serveLines(path, { who: () => name, never: () => new Promise(() => {}) })
+    assert.equal(await line.call('who', {}), name)
+    const waiting = assert.rejects(line.call('never', {}), { code: 'disconnected' })
+    await server.close()
+    await waiting
+  }
+  await assert.rejects(line.connect(), { code: 'disconnected' })
+  line.close()
+})
+
 for (const [name, bytes] of [
   ['no JSON', 'GET / HTTP/1.1\n'],
   ['JSON without an id', '{"method":"echo"}\n'],

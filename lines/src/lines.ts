@@ -210,6 +210,44 @@ export function keepConnected(path: string, millisecondsMax: number): Line {
   }
 }
 
+/** A connection that outlives its sockets: made when it is needed, and anew when it is gone. */
+export interface Line {
+  /** Settles once there is a connection. Rejects with `LineError('disconnected')` when nobody listens. */
+  connect(): Promise<void>
+  /** Calls as a `Peer` does. A call whose connection breaks is not repeated: it may have been carried out. */
+  call<Result>(method: string, params: unknown, millisecondsMax?: number): Promise<Result>
+  close(): void
+}
+
+/** A line to a listener on a Unix socket, whether it listens yet or not. */
+export function keepLine(path: string): Line {
+  let connection: Promise<Peer> | undefined
+
+  async function open(): Promise<Peer> {
+    try {
+      const peer = await connectLines(path)
+      void peer.closed.then(() => {
+        connection = undefined
+      })
+      return peer
+    } catch {
+      connection = undefined
+      throw new LineError('disconnected', `nobody listens at ${path}`, { retryable: true })
+    }
+  }
+
+  const connected = (): Promise<Peer> => {
+    connection ??= open()
+    return connection
+  }
+  return {
+    connect: async () => void (await connected()),
+    call: async (method, params, millisecondsMax) =>
+      (await connected()).call(method, params, millisecondsMax),
+    close: () => void connection?.then((peer) => peer.close()).catch(() => {}),
+  }
+}
+
 /** A listener on a Unix socket that only this user may open (mode 0600). */
 export interface LineServer {
   close(): Promise<void>
