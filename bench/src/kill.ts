@@ -4,36 +4,26 @@
  * @module
  */
 
-import { createPrivateKey, generateKeyPairSync, type JsonWebKeyInput } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { type Command, enrol, fetchAcks, sendCommand } from '@countersign/authority/client'
-import type { System } from '@countersign/cli/client'
-import type { TrustAnchor } from '@countersign/validator/charter'
-import { publicHalf } from '@countersign/validator/document'
-import { type Follower, followManifest } from '@countersign/validator/follow'
+import { connectCrowd, operate, type System } from '@countersign/cli/client'
+import type { Follower } from '@countersign/validator/follow'
 import type { Row } from './table.ts'
 
 const VALIDATORS = 100
 const KILLS = 25
-const POLL_MILLISECONDS = 5
 
 export async function measureKill({ authority }: System): Promise<Row[]> {
-  const followers = await connectValidators(authority)
-  const [first] = followers
+  const crowd = await connectCrowd(authority, VALIDATORS)
   const milliseconds: number[] = []
   try {
     for (let kill = 0; kill < KILLS; kill++) {
-      await acknowledged(
-        authority,
-        await command(authority, { op: 'rotate', realm: 'consumer', reason: 'bench' }),
-      )
-      const kid = activeKey(first)
-      const startedAt = performance.now()
-      await acknowledged(authority, await command(authority, { op: 'block', kid, reason: 'bench' }))
-      milliseconds.push(performance.now() - startedAt)
+      await operate(authority, { op: 'rotate', realm: 'consumer', reason: 'bench' })
+      const kid = activeKey(crowd[0], 'consumer')
+      const killed = await operate(authority, { op: 'block', kid, reason: 'bench' })
+      if (killed.silent.length > 0) throw new Error(`${killed.silent.length} validators did not acknowledge`)
+      milliseconds.push(killed.milliseconds)
     }
   } finally {
-    await Promise.all(followers.map((follower) => follower.stop()))
+    await Promise.all(crowd.map((follower) => follower.stop()))
   }
   milliseconds.sort((a, b) => a - b)
   const at = (share: number): string => `${Math.round(milliseconds[Math.ceil(share * KILLS) - 1] ?? 0)} ms`
@@ -44,55 +34,9 @@ export async function measureKill({ authority }: System): Promise<Row[]> {
 }
 
 /** The key that the realm signs with, as a follower knows it. */
-export function activeKey(follower: Follower | undefined, realm = 'consumer'): string {
+export function activeKey(follower: Follower | undefined, realm: string): string {
   const keys = [...(follower?.state?.manifest.keys.values() ?? [])]
   const key = keys.find((candidate) => candidate.realm === realm && candidate.state === 'active')
   if (key === undefined) throw new Error(`${realm} has no active key`)
   return key.kid
-}
-
-export async function followOnce({ authority }: System): Promise<Follower> {
-  const follower = followManifest({ authority: authority.url, trustAnchor: readAnchor(authority) })
-  await follower.ready()
-  return follower
-}
-
-async function connectValidators(authority: System['authority']): Promise<Follower[]> {
-  const token = readFileSync(authority.enrolment_token, 'utf8').trim()
-  return Promise.all(
-    Array.from({ length: VALIDATORS }, async (_, index) => {
-      const { privateKey } = generateKeyPairSync('ed25519')
-      const name = `bench-${process.pid}-${index}`
-      await enrol(authority.url, token, name, publicHalf(privateKey).jwk)
-      const trustAnchor = readAnchor(authority)
-      const follower = followManifest({
-        authority: authority.url,
-        trustAnchor,
-        enrolment: { name, privateKey },
-      })
-      await follower.ready()
-      return follower
-    }),
-  )
-}
-
-async function command(authority: System['authority'], order: Command): Promise<number> {
-  const key = JSON.parse(
-    readFileSync(authority.operators[0]?.key_file ?? '', 'utf8'),
-  ) as JsonWebKeyInput['key']
-  const privateKey = createPrivateKey({ key, format: 'jwk' })
-  const { version } = await sendCommand(authority.url, order, { kid: publicHalf(privateKey).kid, privateKey })
-  return version
-}
-
-async function acknowledged(authority: System['authority'], version: number): Promise<void> {
-  for (;;) {
-    const { validators } = await fetchAcks(authority.url)
-    if (validators.every((validator) => !validator.connected || (validator.version ?? 0) >= version)) return
-    await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS))
-  }
-}
-
-function readAnchor(authority: System['authority']): TrustAnchor {
-  return JSON.parse(readFileSync(authority.trust_anchor, 'utf8')) as TrustAnchor
 }

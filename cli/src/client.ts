@@ -1,5 +1,6 @@
 /**
- * How the drill, the bench and the tests start a whole system of their own, by the very command that people use.
+ * How the drill, the bench and the tests start a whole system of their own, by the very command that people use, and
+ * operate it.
  * @module
  */
 
@@ -11,6 +12,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { System } from './up.ts'
 
+export { connectCrowd } from './crowd.ts'
+export { type Operated, operate, waitForAcknowledgements } from './operate.ts'
 export type { System }
 
 export interface RunningSystem {

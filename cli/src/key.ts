@@ -3,17 +3,10 @@
  * @module
  */
 
-import { createPrivateKey, type JsonWebKeyInput } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { type Command, fetchAcks, sendCommand } from '@countersign/authority/client'
-import { publicHalf } from '@countersign/validator/document'
-import { readJson } from './files.ts'
+import { type Command, fetchAcks } from '@countersign/authority/client'
+import { operate } from './operate.ts'
 import { locate, readSystem, withManifest } from './system.ts'
-import type { System } from './up.ts'
-
-/** How long a command waits for the last acknowledgement before it names who is silent. */
-const ACKNOWLEDGE_MILLISECONDS_MAX = 5000
-const ACKNOWLEDGE_POLL_MILLISECONDS = 25
 
 const options = {
   ready: { type: 'string' },
@@ -55,49 +48,22 @@ async function list(args: readonly string[]): Promise<void> {
   print(`\nversion ${manifest?.version}, ${silent}`)
 }
 
-/** Signs a command as an operator, sends it, and waits until every validator has acknowledged what came of it. */
+/** Gives a command and shows how long it took until every validator had acknowledged what came of it. */
 async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
   const { ready, operator, reason, ...target } = values
-  const system = readSystem(ready)
   if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
-  const startedAt = performance.now()
-  const signer = operatorKey(system, operator)
-  const { version } = await sendCommand(
-    system.authority.url,
-    { op, reason: reason ?? 'by hand', ...target },
-    signer,
+  const command = { op, reason: reason ?? 'by hand', ...target }
+  const { version, changed, milliseconds, silent, absent } = await operate(
+    readSystem(ready).authority,
+    command,
+    operator,
   )
-  const silent = await acknowledged(system.authority.url, version)
-  const milliseconds = Math.round(performance.now() - startedAt)
-  if (silent.length === 0) print(`version ${version}, acknowledged by all after ${milliseconds} ms`)
-  else print(`version ${version}, still silent after ${milliseconds} ms: ${silent.join(', ')}`)
-}
-
-function operatorKey(system: System, id: string | undefined): ReturnType<typeof readOperatorKey> {
-  const { operators } = system.authority
-  const operator = id === undefined ? operators[0] : operators.find((known) => known.id === id)
-  if (operator === undefined)
-    throw new Error(`no operator ${id}; there are ${operators.map(({ id }) => id).join(', ')}`)
-  return readOperatorKey(operator.key_file)
-}
-
-function readOperatorKey(file: string) {
-  const privateKey = createPrivateKey({ key: readJson<JsonWebKeyInput['key']>(file), format: 'jwk' })
-  return { kid: publicHalf(privateKey).kid, privateKey }
-}
-
-/** The validators that have not acknowledged `version`, once there are none or the time is over. */
-async function acknowledged(authority: string, version: number): Promise<readonly string[]> {
-  const late = performance.now() + ACKNOWLEDGE_MILLISECONDS_MAX
-  for (;;) {
-    const { validators } = await fetchAcks(authority)
-    const behind = validators
-      .filter((validator) => (validator.version ?? 0) < version)
-      .map(({ name }) => name)
-    if (behind.length === 0 || performance.now() > late) return behind
-    await new Promise((resolve) => setTimeout(resolve, ACKNOWLEDGE_POLL_MILLISECONDS))
-  }
+  const done = changed ? '' : 'nothing left to do; '
+  const acknowledged =
+    silent.length === 0 ? 'acknowledged by all that are connected' : `silent: ${silent.join(', ')}`
+  print(`${done}version ${version}, ${acknowledged}, after ${Math.round(milliseconds)} ms`)
+  if (absent.length > 0) print(`not connected, so stale within a minute: ${absent.join(', ')}`)
 }
 
 function print(line: string): void {

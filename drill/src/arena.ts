@@ -5,13 +5,13 @@
  */
 
 import { execFile } from 'node:child_process'
-import { createPrivateKey, type JsonWebKeyInput, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { type Command, fetchAcks, sendCommand } from '@countersign/authority/client'
+import type { Command } from '@countersign/authority/client'
+import { type Operated, operate } from '@countersign/cli/client'
 import { createValidator, type Validator } from '@countersign/validator'
-import { publicHalf } from '@countersign/validator/document'
 import { type Follower, followManifest } from '@countersign/validator/follow'
 import type { KeyState, TrustState } from '@countersign/validator/manifest'
 import { accessClaims, type StolenKey } from './forge.ts'
@@ -148,27 +148,15 @@ export class Arena {
   async stealFreshKey(realm: Realm): Promise<StolenKey> {
     const before = this.keyInState(realm, 'active')
     await this.waitFor(() => this.keyInState(realm, 'published') !== undefined)
-    const { version } = await this.command({ op: 'rotate', realm, reason: 'drill' })
-    await this.waitForAcknowledgements(version)
+    await this.command({ op: 'rotate', realm, reason: 'drill' })
     await this.waitFor(() => ![undefined, before].includes(this.keyInState(realm, 'active')))
     await this.naive.refresh()
     return this.steal(realm, this.keyInState(realm, 'active') ?? '')
   }
 
-  /** Gives a command as the first operator. */
-  async command(command: Command): Promise<{ version: number }> {
-    const [operator] = this.ready.authority.operators
-    const key = JSON.parse(await readFile(operator?.key_file ?? '', 'utf8')) as JsonWebKeyInput['key']
-    const privateKey = createPrivateKey({ key, format: 'jwk' })
-    return sendCommand(this.ready.authority.url, command, { kid: publicHalf(privateKey).kid, privateKey })
-  }
-
-  /** Settles once every enrolled validator that is connected has acknowledged the version. */
-  async waitForAcknowledgements(version: number): Promise<void> {
-    await poll(async () => {
-      const { validators } = await fetchAcks(this.ready.authority.url)
-      return validators.every((validator) => !validator.connected || (validator.version ?? 0) >= version)
-    })
+  /** Gives a command as an operator; settles when every validator has acknowledged what came of it. */
+  async command(command: Command): Promise<Operated> {
+    return operate(this.ready.authority, command)
   }
 
   /** Settles once the manifest that is followed here is as `holds` asks. */

@@ -3,16 +3,14 @@
  * @module
  */
 
-import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { enrol } from '@countersign/authority/client'
+import { connectCrowd, waitForAcknowledgements } from '@countersign/cli/client'
 import { createValidator, type Validator } from '@countersign/validator'
-import { publicHalf } from '@countersign/validator/document'
 import { type Follower, followManifest } from '@countersign/validator/follow'
 import type { Arena } from '../arena.ts'
 import { forge } from '../forge.ts'
@@ -30,8 +28,7 @@ export const retiredKey: Step = {
     const token = await arena.genuineToken('consumer')
     const before = await arena.ask(token)
     const remembered = arena.follower.state
-    const { version } = await arena.command({ op: 'retire', kid: key.kid, reason: 'drill' })
-    await arena.waitForAcknowledgements(version)
+    await arena.command({ op: 'retire', kid: key.kid, reason: 'drill' })
     const cutOff = validatorOf(arena, { state: remembered, ageSeconds: () => 61 }).decide(token)
     const answer = await arena.ask(token)
     return {
@@ -54,23 +51,21 @@ export const blockByHand: Step = {
   play: async (arena) => {
     const key = await arena.stealFreshKey('enterprise')
     const token = await arena.genuineToken('enterprise')
-    const crowd = await connectValidators(arena)
+    const crowd = await connectCrowd(arena.ready.authority, VALIDATORS)
     try {
-      const accepted = crowd.every(({ validator }) => validator.decide(token).accepted)
-      const startedAt = performance.now()
-      const { version } = await arena.command({ op: 'block', kid: key.kid, reason: 'drill' })
-      await arena.waitForAcknowledgements(version)
-      const milliseconds = Math.round(performance.now() - startedAt)
-      const reasons = crowd.map(({ validator }) => reasonOf(validator, token))
+      const validators = crowd.map((follower) => validatorOf(arena, follower))
+      const accepted = validators.every((validator) => validator.decide(token).accepted)
+      const { milliseconds, silent } = await arena.command({ op: 'block', kid: key.kid, reason: 'drill' })
+      const reasons = validators.map((validator) => reasonOf(validator, token))
       return {
         naiveAccepted: (await arena.naive.accept(token)) !== undefined,
-        held: accepted && reasons.every((reason) => reason === 'key_blocked'),
+        held: accepted && silent.length === 0 && reasons.every((reason) => reason === 'key_blocked'),
         outcome: `${reasons.filter((reason) => reason === 'key_blocked').length} of ${VALIDATORS} refuse`,
         reason: reasons[0],
-        figures: { 'milliseconds to the last acknowledgement': milliseconds },
+        figures: { 'milliseconds to the last acknowledgement': Math.round(milliseconds) },
       }
     } finally {
-      await Promise.all(crowd.map(({ follower }) => follower.stop()))
+      await Promise.all(crowd.map((follower) => follower.stop()))
     }
   },
 }
@@ -87,7 +82,9 @@ export const blockByItself: Step = {
     const sinceUse = (): number => Math.round(performance.now() - startedAt)
     const blocked = arena
       .waitFor((state) => state?.manifest.keys.get(key.kid)?.state === 'blocked')
-      .then(() => arena.waitForAcknowledgements(arena.follower.state?.manifest.version ?? 0))
+      .then(() =>
+        waitForAcknowledgements(arena.ready.authority.url, arena.follower.state?.manifest.version ?? 0),
+      )
       .then(sinceUse)
     await arena.ask(token)
     const alert = await arena.waitForAlert(key.kid)
@@ -138,27 +135,6 @@ export const rollback: Step = {
       await rm(folder, { recursive: true, force: true })
     }
   },
-}
-
-interface Connected {
-  readonly validator: Validator
-  readonly follower: Follower
-}
-
-async function connectValidators(arena: Arena): Promise<Connected[]> {
-  const { url, enrolment_token: tokenFile } = arena.ready.authority
-  const token = (await readFile(tokenFile, 'utf8')).trim()
-  const trustAnchor = await readAnchor(arena)
-  return Promise.all(
-    Array.from({ length: VALIDATORS }, async (_, index) => {
-      const { privateKey } = generateKeyPairSync('ed25519')
-      const name = `drill-${process.pid}-${index}`
-      await enrol(url, token, name, publicHalf(privateKey).jwk)
-      const follower = followManifest({ authority: url, trustAnchor, enrolment: { name, privateKey } })
-      await follower.ready()
-      return { follower, validator: validatorOf(arena, follower) }
-    }),
-  )
 }
 
 async function follow(arena: Arena, authority: string, stateFile: string): Promise<Follower> {

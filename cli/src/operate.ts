@@ -1,0 +1,66 @@
+/**
+ * Commands of an operator of a running system, and who has followed them.
+ * @module
+ */
+
+import { createPrivateKey, type JsonWebKeyInput } from 'node:crypto'
+import { type Author, type Command, fetchAcks, sendCommand } from '@countersign/authority/client'
+import { publicHalf } from '@countersign/validator/document'
+import { readJson } from './files.ts'
+import type { System } from './up.ts'
+
+type Authority = System['authority']
+
+/** How long a command waits for the last acknowledgement before it names who is silent. */
+const ACKNOWLEDGE_MILLISECONDS_MAX = 5000
+const POLL_MILLISECONDS = 5
+
+/** What came of a command. */
+export interface Operated {
+  readonly version: number
+  readonly changed: boolean
+  /** Until the last acknowledgement, or until patience ended. */
+  readonly milliseconds: number
+  /** Connected validators that have not acknowledged by then. */
+  readonly silent: readonly string[]
+  /** Enrolled validators without a connection, which are behind: they refuse everything once their manifest is stale. */
+  readonly absent: readonly string[]
+}
+
+/** Gives a command as an operator, the first one unless named, and waits until every connected validator has acknowledged. */
+export async function operate(authority: Authority, command: Command, operator?: string): Promise<Operated> {
+  const author = readAuthor(authority, operator)
+  const startedAt = performance.now()
+  const { version, changed } = await sendCommand(authority.url, command, author)
+  const behind = await waitForAcknowledgements(authority.url, version)
+  return { version, changed, milliseconds: performance.now() - startedAt, ...behind }
+}
+
+/** Who has not acknowledged `version`, once every connected validator has or patience has ended. */
+export async function waitForAcknowledgements(
+  authority: string,
+  version: number,
+): Promise<Pick<Operated, 'silent' | 'absent'>> {
+  const endsAt = performance.now() + ACKNOWLEDGE_MILLISECONDS_MAX
+  for (;;) {
+    const { validators } = await fetchAcks(authority)
+    const behind = validators.filter((validator) => (validator.version ?? 0) < version)
+    const names = (connected: boolean): string[] =>
+      behind.filter((validator) => validator.connected === connected).map(({ name }) => name)
+    const [silent, absent] = [names(true), names(false)]
+    if (silent.length === 0 || performance.now() > endsAt) return { silent, absent }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS))
+  }
+}
+
+function readAuthor({ operators }: Authority, id: string | undefined): Author {
+  const operator = id === undefined ? operators[0] : operators.find((known) => known.id === id)
+  if (operator === undefined) {
+    throw new Error(`no operator ${id}; there are ${operators.map(({ id }) => id).join(', ')}`)
+  }
+  const privateKey = createPrivateKey({
+    key: readJson<JsonWebKeyInput['key']>(operator.key_file),
+    format: 'jwk',
+  })
+  return { kid: publicHalf(privateKey).kid, privateKey }
+}
