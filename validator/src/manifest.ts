@@ -123,7 +123,7 @@ const reason = /^[^\p{C}]{1,512}$/u
 /**
  * The manifest of a document that a manifest key of the charter signed, that the witness countersigned, and that stays
  * inside the charter. Give the state that was verified before, and what did not change is not verified again. Throws
- * `DocumentRefusal`. Whether the manifest may follow the one before it: `checkSuccession`.
+ * `DocumentRefusal`. Whether the manifest may follow the one held before is for `Trust` to see.
  */
 export function verifyManifest(document: unknown, charter: Charter, before?: TrustState): Manifest {
   const { payload, payloadSegment, signers } = verifyDocument(document, TYPE, charter.manifestKeys, 1)
