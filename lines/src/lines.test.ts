@@ -182,7 +182,7 @@ test('what was said before the end still arrives', async () => {
 
 test('T265: a kept line rejects while nobody listens, and connects anew when somebody does', async () => {
   const path = join(folder, 'kept.sock')
-  const line = keepLine(path)
+  const line = keepConnected(path, 10_000)
   await assert.rejects(line.connect(), { code: 'disconnected', retryable: true })
   await assert.rejects(line.call('who', {}), { code: 'disconnected', retryable: true })
   for (const name of ['first', 'second']) {
@@ -194,6 +194,7 @@ test('T265: a kept line rejects while nobody listens, and connects anew when som
   }
   await assert.rejects(line.connect(), { code: 'disconnected' })
   line.close()
+  await assert.rejects(line.connect(), { code: 'disconnected' })
 })
 
 for (const [name, bytes] of [

@@ -172,6 +172,8 @@ export async function connectLines(
 
 /** A connection to a listener that may not be there yet, or not at the moment. */
 export interface Line extends Pick<Peer, 'call'> {
+  /** Settles once there is a connection. Rejects with `disconnected` when nobody listens. */
+  connect(): Promise<void>
   /** Ends the connection; no other is made. */
   close(): void
 }
@@ -197,54 +199,20 @@ export function keepConnected(path: string, millisecondsMax: number): Line {
     }
   }
 
+  async function connected(): Promise<Peer> {
+    if (isClosed) throw disconnected()
+    connection ??= connect()
+    return connection
+  }
+
   return {
-    call: async (method, params, milliseconds = millisecondsMax) => {
-      if (isClosed) throw disconnected()
-      connection ??= connect()
-      return (await connection).call(method, params, milliseconds)
-    },
+    connect: async () => void (await connected()),
+    call: async (method, params, milliseconds = millisecondsMax) =>
+      (await connected()).call(method, params, milliseconds),
     close: () => {
       isClosed = true
       void connection?.then((peer) => peer.close()).catch(() => {})
     },
-  }
-}
-
-/** A connection that outlives its sockets: made when it is needed, and anew when it is gone. */
-export interface Line {
-  /** Settles once there is a connection. Rejects with `LineError('disconnected')` when nobody listens. */
-  connect(): Promise<void>
-  /** Calls as a `Peer` does. A call whose connection breaks is not repeated: it may have been carried out. */
-  call<Result>(method: string, params: unknown, millisecondsMax?: number): Promise<Result>
-  close(): void
-}
-
-/** A line to a listener on a Unix socket, whether it listens yet or not. */
-export function keepLine(path: string): Line {
-  let connection: Promise<Peer> | undefined
-
-  async function open(): Promise<Peer> {
-    try {
-      const peer = await connectLines(path)
-      void peer.closed.then(() => {
-        connection = undefined
-      })
-      return peer
-    } catch {
-      connection = undefined
-      throw new LineError('disconnected', `nobody listens at ${path}`, { retryable: true })
-    }
-  }
-
-  const connected = (): Promise<Peer> => {
-    connection ??= open()
-    return connection
-  }
-  return {
-    connect: async () => void (await connected()),
-    call: async (method, params, millisecondsMax) =>
-      (await connected()).call(method, params, millisecondsMax),
-    close: () => void connection?.then((peer) => peer.close()).catch(() => {}),
   }
 }
 
