@@ -27,6 +27,8 @@ import { openStore } from './store.ts'
 /** How often time is asked whether something is due; until there is a first manifest, more often. */
 const KEEP_MILLISECONDS = 1000
 const KEEP_FIRST_MILLISECONDS = 100
+/** Witness and broker may start later, or anew: that is worth a line only when it lasts. */
+const FAILURES_SILENT_MAX = 30
 
 export interface Authority extends Running {
   readonly keeper: Keeper
@@ -92,7 +94,8 @@ export async function startAuthority(
       },
       { command: given, token, at },
     )
-    log.warn({ ...given, ...answer }, 'a command was carried out')
+    const { op, by, realm, kid, reason } = given
+    log.warn({ op, by, realm, kid, reason, ...answer }, 'a command was carried out')
     return answer
   }
 
@@ -136,16 +139,16 @@ export async function startAuthority(
   }
 }
 
-/** Does what is due, again and again. Says once that something is missing, and once that it is back. */
+/** Does what is due, again and again. Says when something has been missing for a while, and when it is back. */
 async function keepOn(keeper: Keeper, publisher: Publisher, log: Logger, signal: AbortSignal): Promise<void> {
-  let missing: string | undefined
+  let failures = 0
   while (!signal.aborted) {
     const error: Error | undefined = await keeper.keep().catch((reason) => reason)
     if (signal.aborted) return
     if (isBehind(error)) return log.fatal({ error: error.message }, 'stopped vouching')
-    if (error !== undefined && error.message !== missing) log.warn({ missing: error.message }, 'upkeep waits')
-    if (error === undefined && missing !== undefined) log.warn('upkeep goes on')
-    missing = error?.message
+    if (error === undefined && failures >= FAILURES_SILENT_MAX) log.warn('upkeep goes on')
+    failures = error === undefined ? 0 : failures + 1
+    if (failures === FAILURES_SILENT_MAX) log.warn({ error: error?.message }, 'upkeep waits')
     const milliseconds = publisher.newest === undefined ? KEEP_FIRST_MILLISECONDS : KEEP_MILLISECONDS
     await delay(milliseconds, undefined, { signal }).catch(() => {})
   }

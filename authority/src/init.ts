@@ -27,7 +27,9 @@ export function readManifestKey(data: string): KeyObject {
 export function readSecret(file: string): string {
   if ((statSync(file).mode & 0o077) !== 0)
     throw new Error(`${file} can be read by others: its mode must be 0600`)
-  return readFileSync(file, 'utf8').trim()
+  const secret = readFileSync(file, 'utf8').trim()
+  if (secret === '') throw new Error(`${file} is empty`)
+  return secret
 }
 
 function keyFile(data: string): string {
