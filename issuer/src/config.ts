@@ -14,6 +14,11 @@ export const configSchema = z.strictObject({
   listen: z.strictObject({ port: z.int().min(0).max(65535) }),
   /** Where browsers and clients find this realm. Issuers and every link come from here, never from a request. */
   public_url: baseUrl,
+  /**
+   * Header that the proxy in front, and nobody else, writes the client's address into; its last entry counts. Left
+   * out, nothing is in front, and the connection's own address is the client's.
+   */
+  client_address_header: z.string().optional(),
   tenants: z.array(z.strictObject({ id: z.uuid(), name: z.string().min(1) })).min(1),
   /** Nobody signs in with a password alone. Without it, only people who have a second factor are asked for it. */
   second_factor_required: z.boolean(),

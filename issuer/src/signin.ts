@@ -11,6 +11,7 @@ import { errors, type Provider } from 'oidc-provider'
 import type { Attempts } from './attempts.ts'
 import { readForm } from './form.ts'
 import type { Context, Middleware } from './middleware.ts'
+import { networkOf } from './network.ts'
 import { consentPage, pageHeaders, type Scene, secondFactorPage, signInPage } from './pages.ts'
 import { Busy } from './password.ts'
 import type { People, Person } from './people.ts'
@@ -21,6 +22,8 @@ export interface SignInOptions {
   readonly scene: Scene
   /** In this realm nobody comes in with a password alone. */
   readonly secondFactorRequired: boolean
+  /** See `networkOf`. */
+  readonly addressHeader: string | undefined
   /** Guesses at passwords. */
   readonly passwords: Attempts
   /** Guesses at codes. Whoever makes them has the password, so they are counted per person alone. */
@@ -93,7 +96,7 @@ export function createSignIn(options: SignInOptions): Middleware {
   async function takePassword(ctx: Context, interaction: Interaction, form: ReadonlyMap<string, string>) {
     if (interaction.prompt.name !== 'login') throw new errors.InvalidRequest('no password is due')
     const username = form.get('username') ?? ''
-    const address = ctx.req.socket.remoteAddress ?? ''
+    const address = networkOf(ctx.req, options.addressHeader)
     const account = username.normalize('NFKC').trim().toLowerCase()
     const waitSeconds = passwords.take(account, address)
     if (waitSeconds > 0) return tooMany(ctx, interaction, waitSeconds, username)

@@ -102,6 +102,7 @@ export async function openTenant(
       people,
       scene,
       secondFactorRequired: config.second_factor_required,
+      addressHeader: config.client_address_header,
       passwords: realm.passwords,
       codes: realm.codes,
       now,
