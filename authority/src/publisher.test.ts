@@ -146,3 +146,15 @@ test('T113 F1: a key that no signer of its realm attested is not published', asy
   assert.equal(publisher.newest?.manifest.keys.size, 1)
   await store.close()
 })
+
+test('T115: a clock set back does not make a manifest that validators would take for an older one', async () => {
+  const world = createTestWorld()
+  const store = await openStore(':memory:')
+  const publisher = await open(new Faulty(world, store), world, () => {})
+  await publisher.change((trust) => ({ ...trust }))
+  const { now } = world
+  world.now -= 3600
+  await publisher.change((trust) => ({ ...trust }))
+  assert.deepEqual([publisher.newest?.manifest.version, publisher.newest?.manifest.issuedAt], [2, now])
+  await store.close()
+})

@@ -85,7 +85,8 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
 
   async function publish(trust: Trust, carriedOut: CarriedOut | undefined): Promise<Published> {
     const { logs } = await readStatus()
-    const issuedAt = Math.floor(now())
+    // Validators take no manifest that was issued before the one it follows, whatever our clock says.
+    const issuedAt = Math.max(Math.floor(now()), newest?.manifest.issuedAt ?? 0)
     const version = await store.reserveVersion(issuedAt)
     const segment = composeManifest(
       {
@@ -100,7 +101,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       charter,
     )
     const receipt = await witness.append(encodeEntry(manifestEntry(segment, kid)))
-    const published = readPublished(signManifest(segment, receipt, manifestKey), charter)
+    const published = readPublished(signManifest(segment, receipt, manifestKey), charter, newest)
     await store.publishManifest({ version, document: published.document }, issuedAt, carriedOut)
     return published
   }
@@ -146,8 +147,9 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   }
 }
 
-function readPublished(document: ManifestDocument, charter: Charter): Published {
-  return { manifest: verifyManifest(document, charter), document, sha256: manifestSha256(document) }
+function readPublished(document: ManifestDocument, charter: Charter, before?: Published): Published {
+  const manifest = verifyManifest(document, charter, before && { charter, manifest: before.manifest })
+  return { manifest, document, sha256: manifestSha256(document) }
 }
 
 /** A log once named stays named: receipts from it are still in use when the witness has moved on to the next. */
