@@ -142,7 +142,7 @@ test('T237 T239: the file of clients must be private, and says nothing that is n
     clientsFile,
     JSON.stringify({ clients: [{ client_id: 'a', secret_sha256: sha256('b'), tenant: 'c' }] }),
   )
-  assert.throws(() => readClients(clientsFile), /not usable/)
+  assert.throws(() => readClients(clientsFile), /tenant/)
 })
 
 function introspect(token: string, authorization = basic('calendar', 'a good secret')) {

@@ -6,8 +6,7 @@
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { statSync } from 'node:fs'
-import { readConfig } from '@countersign/service'
+import { readPrivateFile } from '@countersign/validator/private-file'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import formbody from '@fastify/formbody'
 import type { FastifyInstance } from 'fastify'
@@ -35,9 +34,7 @@ const BODY_BYTES_MAX = 64 * 1024
 
 /** Throws when others than this user may read the file. */
 export function readClients(file: string): readonly IntrospectionClient[] {
-  if ((statSync(file).mode & 0o077) !== 0)
-    throw new Error(`${file} can be read by others: its mode must be 0600`)
-  return readConfig(file, clientsFile).clients
+  return clientsFile.parse(JSON.parse(readPrivateFile(file))).clients
 }
 
 export async function serveIntrospection(

@@ -4,19 +4,17 @@
  * @module
  */
 
-import { createPrivateKey, type KeyObject } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import type { KeyObject } from 'node:crypto'
+import { readPrivateKey } from './private-file.ts'
 
 export interface Enrolment {
   readonly name: string
   readonly privateKey: KeyObject
 }
 
-/** Reads the key of an enrolled validator. A file that others may read, or that holds another kind of key, is refused. */
+/** Reads the key of an enrolled validator. Throws for a file that others may read, and for another kind of key. */
 export function readEnrolment(name: string, file: string): Enrolment {
-  if ((statSync(file).mode & 0o077) !== 0)
-    throw new Error(`${file} can be read by others: its mode must be 0600`)
-  const privateKey = createPrivateKey({ key: JSON.parse(readFileSync(file, 'utf8')), format: 'jwk' })
+  const privateKey = readPrivateKey(file)
   if (privateKey.asymmetricKeyType !== 'ed25519') throw new Error(`${file} does not hold an Ed25519 key`)
   return { name, privateKey }
 }

@@ -1,0 +1,56 @@
+/**
+ * What others may use of the sentinel: its alerts and incidents, read and followed.
+ * @module
+ */
+
+import { createEventParser } from '@countersign/validator/event-stream'
+import type { Alert } from './alert.ts'
+import type { Incident } from './incidents.ts'
+
+export type { Alert, AlertReason, Rule, Severity } from './alert.ts'
+export type { Incident } from './incidents.ts'
+
+/** The newest alerts first. */
+export async function fetchAlerts(sentinel: string): Promise<Alert[]> {
+  const response = await fetch(new URL('/alerts', sentinel), { redirect: 'error' })
+  if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
+  return (await response.json()) as Alert[]
+}
+
+export async function fetchIncidents(sentinel: string): Promise<Incident[]> {
+  const response = await fetch(new URL('/incidents', sentinel), { redirect: 'error' })
+  if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
+  return (await response.json()) as Incident[]
+}
+
+/** An alert as it was raised (`isNew`), or one whose count has doubled. */
+export interface AlertEvent {
+  readonly alert: Alert
+  readonly isNew: boolean
+}
+
+/**
+ * Follows alerts as they are raised, from now on or after the one of that id. Ends when the connection does or `signal`
+ * says so; throws when there is no sentinel.
+ */
+export async function* followAlerts(
+  sentinel: string,
+  { after, signal }: { readonly after?: number; readonly signal?: AbortSignal } = {},
+): AsyncGenerator<AlertEvent> {
+  const response = await fetch(new URL('/alerts/stream', sentinel), {
+    headers: after === undefined ? {} : { 'last-event-id': String(after) },
+    redirect: 'error',
+    ...(signal && { signal }),
+  })
+  if (!response.ok || response.body === null) throw new Error(`the sentinel answered ${response.status}`)
+  const parse = createEventParser(EVENT_CHARACTERS_MAX)
+  try {
+    for await (const piece of response.body.pipeThrough(new TextDecoderStream()))
+      for (const { type, data } of parse(piece))
+        yield { alert: JSON.parse(data) as Alert, isNew: type === 'alert' }
+  } catch (error) {
+    if (signal?.aborted !== true) throw error
+  }
+}
+
+const EVENT_CHARACTERS_MAX = 64 * 1024

@@ -1,0 +1,196 @@
+/**
+ * Reads every log that the manifest names, as it grows: the open one all the time, a sealed one to its end. What was
+ * read is written down together with where to go on, so that a log which changes its past while the sentinel is away
+ * is found out too.
+ * @module
+ */
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { checkpointVerifiers } from '@countersign/validator/checkpoint'
+import type { TrustState } from '@countersign/validator/manifest'
+import {
+  epochSource,
+  followLog,
+  type KnownLog,
+  type LogGrowth,
+  LogMisbehavior,
+  type LogPosition,
+} from '@countersign/witness/client'
+import type { Alarm } from './alarm.ts'
+import type { Finding } from './alert.ts'
+import { judgeOverdue, takeEntries } from './reconcile.ts'
+import type { Database } from './store.ts'
+
+export interface LogReaderOptions {
+  readonly database: Database
+  readonly alarm: Alarm
+  /** URL of the witness. */
+  readonly witness: string
+  readonly mergeDelaySeconds: number
+  readonly pollMilliseconds: number
+  readonly onProblem: (problem: Error) => void
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+export interface LogState {
+  readonly origin: string
+  readonly isOpen: boolean
+  readonly size: number
+  /** Seconds since the epoch: when the log last signed a checkpoint. */
+  readonly signedAt: number
+}
+
+export interface LogReader {
+  /** Follows the logs of this manifest from now on. */
+  follow(trust: TrustState): void
+  /** Settles when every log was read up to a checkpoint that was asked for after this call, or the time is up. */
+  readPast(milliseconds: number): Promise<boolean>
+  readonly logs: readonly LogState[]
+  stop(): Promise<void>
+}
+
+/** A log that contradicted itself is looked at again after so long; it stays an alert. */
+const AGAIN_MILLISECONDS = 5000
+
+export function createLogReader(options: LogReaderOptions): LogReader {
+  const { database, alarm, now } = options
+  const following = new Map<string, Following>()
+  const waiting = new Set<() => void>()
+  const ending = new AbortController()
+
+  function follow({ charter, manifest }: TrustState): void {
+    for (const { origin, witness: name, state } of manifest.logs.values()) {
+      const known = following.get(origin)
+      const witness = charter.witnesses.find((each) => each.name === name)
+      if (known !== undefined) known.isOpen = state === 'open'
+      if (known !== undefined || witness === undefined) continue
+      const log: KnownLog = {
+        source: epochSource(options.witness, origin),
+        origin,
+        verifiers: checkpointVerifiers(witness, origin),
+      }
+      const added = {
+        origin,
+        isOpen: state === 'open',
+        size: 0,
+        signedAt: 0,
+        readPastMs: 0,
+        done: Promise.resolve(),
+      }
+      following.set(origin, added)
+      added.done = readLog(log, added)
+    }
+  }
+
+  async function readLog(log: KnownLog, state: Following): Promise<void> {
+    while (!ending.signal.aborted) {
+      try {
+        if (await readOn(log, state)) return
+      } catch (error) {
+        options.onProblem(error as Error)
+        if (error instanceof LogMisbehavior) await alarm.record(async () => [inconsistent(log.origin, now())])
+        await delay(AGAIN_MILLISECONDS, undefined, { signal: ending.signal }).catch(() => {})
+      }
+    }
+  }
+
+  /** True once a sealed log was read to its end. */
+  async function readOn(log: KnownLog, state: Following): Promise<boolean> {
+    const { signal } = ending
+    const { pollMilliseconds, onProblem } = options
+    const position = await readPosition(database, log.origin)
+    // What is handed out next was asked for after this.
+    let askedMs = now()
+    for await (const growth of followLog({ ...log, position, pollMilliseconds, signal, onProblem })) {
+      await take(log.origin, growth, askedMs)
+      state.size = growth.position.size
+      state.signedAt = growth.position.signedAt
+      if (growth.position.size === growth.checkpoint.size) {
+        state.readPastMs = state.isOpen ? askedMs : Number.POSITIVE_INFINITY
+        for (const check of waiting) check()
+        if (!state.isOpen) return true
+      }
+      askedMs = now()
+    }
+    return ending.signal.aborted
+  }
+
+  async function take(origin: string, growth: LogGrowth, askedMs: number): Promise<void> {
+    const { entries, position, checkpoint } = growth
+    await alarm.record(async (session) => {
+      const differing = await takeEntries(session, origin, position.size, JSON.stringify(position), entries)
+      if (position.size < checkpoint.size) return differing
+      const overdueMs = askedMs - options.mergeDelaySeconds * 1000
+      return [...differing, ...(await judgeOverdue(session, origin, position.size, overdueMs))]
+    })
+  }
+
+  function readPast(milliseconds: number): Promise<boolean> {
+    const afterMs = now()
+    return new Promise((resolve) => {
+      const late = setTimeout(() => settle(false), milliseconds)
+      const settle = (isPast: boolean): void => {
+        clearTimeout(late)
+        waiting.delete(check)
+        resolve(isPast)
+      }
+      const check = (): void => {
+        const states = [...following.values()]
+        if (states.length > 0 && states.every(({ readPastMs }) => readPastMs >= afterMs)) settle(true)
+      }
+      waiting.add(check)
+      check()
+    })
+  }
+
+  return {
+    follow,
+    readPast,
+    get logs() {
+      return [...following.values()].map(({ origin, isOpen, size, signedAt }) => ({
+        origin,
+        isOpen,
+        size,
+        signedAt,
+      }))
+    },
+    stop: async () => {
+      ending.abort()
+      await Promise.all([...following.values()].map(({ done }) => done))
+    },
+  }
+}
+
+interface Following {
+  readonly origin: string
+  isOpen: boolean
+  size: number
+  signedAt: number
+  /** All that the log held at that time was read. */
+  readPastMs: number
+  done: Promise<void>
+}
+
+async function readPosition(database: Database, origin: string): Promise<LogPosition | undefined> {
+  const row = await database
+    .selectFrom('logs')
+    .select('state')
+    .where('origin', '=', origin)
+    .executeTakeFirst()
+  // Written by `take` alone.
+  return row && (JSON.parse(row.state) as LogPosition)
+}
+
+function inconsistent(origin: string, seenAt: number): Finding {
+  return {
+    rule: 'log_inconsistent',
+    severity: 'critical',
+    reason: 'proof_failed',
+    realm: null,
+    kid: null,
+    actor: origin,
+    validator: null,
+    seenAt,
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * The sentinel over HTTP: validators send reports, everybody on this machine reads alerts.
+ * @module
+ */
+
+import { DocumentRefusal } from '@countersign/validator/document'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { z } from 'zod'
+import type { Alarm } from './alarm.ts'
+import type { Alert } from './alert.ts'
+import { listIncidents } from './incidents.ts'
+import type { Metrics } from './metrics.ts'
+import type { Database } from './store.ts'
+
+export interface Desk {
+  readonly database: Database
+  readonly alarm: Alarm
+  readonly metrics: Metrics
+  /** Takes a report. Throws `DocumentRefusal`. */
+  readonly takeReport: (statement: string) => Promise<void>
+  /** Whether the manifest is at hand, so that reports can be judged. */
+  readonly isReady: () => boolean
+}
+
+const ALERTS_MAX = 1000
+const STREAMS_MAX = 100
+/** A reader that leaves so much unread is cut off; it comes back and asks for what it missed. */
+const UNREAD_BYTES_MAX = 1024 * 1024
+const HEARTBEAT_MILLISECONDS = 15_000
+
+const page = z.object({
+  limit: z.coerce.number().int().min(1).max(ALERTS_MAX).default(100),
+  before: z.coerce.number().int().min(1).optional(),
+})
+
+export function addRoutes(http: FastifyInstance, desk: Desk): void {
+  const { database, alarm, metrics } = desk
+  http.addContentTypeParser('application/jwt', { parseAs: 'string' }, (_request, body, done) =>
+    done(null, body),
+  )
+
+  http.post('/sightings', async ({ body }, reply) => {
+    try {
+      await desk.takeReport(typeof body === 'string' ? body : '')
+      return await reply.code(204).send()
+    } catch (error) {
+      if (!(error instanceof DocumentRefusal)) throw error
+      // What cannot be read now never can; an unknown signer or an old date may heal, and is to be sent again.
+      const status = error.flaw === 'malformed' || error.flaw === 'type_mismatch' ? 400 : 401
+      return reply.code(status).send({ error: error.flaw, error_description: error.message })
+    }
+  })
+
+  http.get('/alerts', async ({ query }, reply) => {
+    const asked = page.safeParse(query)
+    if (!asked.success)
+      return reply.code(400).send({ error: 'invalid_request', error_description: 'limit, before' })
+    return reply
+      .header('cache-control', 'no-store')
+      .send(await alarm.list(asked.data.limit, asked.data.before))
+  })
+
+  const streams = new Set<FastifyReply['raw']>()
+  http.get('/alerts/stream', async ({ headers }, reply) => {
+    if (streams.size >= STREAMS_MAX) return reply.code(503).send({ error: 'too_many_streams' })
+    const { raw } = reply.hijack()
+    raw.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    raw.write(': alerts\n\n')
+    streams.add(raw)
+    const send = (alert: Alert, isNew: boolean): void => {
+      if (raw.writableLength > UNREAD_BYTES_MAX) raw.destroy()
+      else
+        raw.write(`id: ${alert.id}\nevent: ${isNew ? 'alert' : 'repeat'}\ndata: ${JSON.stringify(alert)}\n\n`)
+    }
+    // What is raised while the missed ones are read waits for them, and is not sent twice.
+    let held: [Alert, boolean][] | undefined = []
+    const leave = alarm.onAlert((alert, isNew) =>
+      held === undefined ? send(alert, isNew) : held.push([alert, isNew]),
+    )
+    const heartbeat = setInterval(() => raw.write(':\n\n'), HEARTBEAT_MILLISECONDS).unref()
+    raw.on('error', () => {})
+    raw.on('close', () => {
+      leave()
+      clearInterval(heartbeat)
+      streams.delete(raw)
+    })
+    const missed = await missedSince(alarm, headers['last-event-id'])
+    for (const alert of missed) send(alert, true)
+    const isSent = ({ id }: Alert): boolean => id <= (missed.at(-1)?.id ?? 0)
+    for (const [alert, isNew] of held) if (!(isNew && isSent(alert))) send(alert, isNew)
+    held = undefined
+    return reply
+  })
+  http.addHook('preClose', async () => {
+    for (const raw of streams) raw.destroy()
+  })
+
+  http.get('/incidents', async (_request, reply) =>
+    reply.header('cache-control', 'no-store').send(await listIncidents(database)),
+  )
+  http.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
+  http.get('/healthz', () => ({ status: 'ok' }))
+  http.get('/readyz', (_request, reply) =>
+    reply.code(desk.isReady() ? 200 : 503).send({ ready: desk.isReady() }),
+  )
+}
+
+async function missedSince(alarm: Alarm, lastEventId: unknown): Promise<Alert[]> {
+  const isId = typeof lastEventId === 'string' && /^\d{1,15}$/.test(lastEventId)
+  return isId ? alarm.since(Number(lastEventId)) : []
+}

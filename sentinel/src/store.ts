@@ -1,0 +1,198 @@
+/**
+ * What the sentinel remembers: evidence, alerts, blocks, what it saw of the log, and what it still has to tell. All
+ * of it survives a restart; what one report causes is written in one transaction, so that none of it can be lost.
+ * @module
+ */
+
+import { join } from 'node:path'
+import { type Migrations, openDatabase } from '@countersign/service/database'
+import { type Generated, type Kysely, sql, type Transaction } from 'kysely'
+
+export interface Tables {
+  /** Reports that were taken in: one that comes twice counts once. */
+  reports: { id: string; received_ms: number }
+  sightings: {
+    id: Generated<number>
+    received_ms: number
+    validator: string
+    verdict: string
+    at_ms: number
+    manifest_version: number | null
+    realm: string | null
+    kid: string | null
+    issuer: string | null
+    tenant: string | null
+    token_type: string | null
+    signature_valid: number | null
+    receipt_valid: number | null
+    origin: string | null
+    log_index: number | null
+    leaf_hash: string | null
+    serial: number | null
+    network: string | null
+    /** An accepted token's entry: looked for in the log, found there, or not. Evidence has none. */
+    logged: 'pending' | 'found' | 'missing' | null
+  }
+  alerts: {
+    id: Generated<number>
+    at: number
+    rule: string
+    severity: string
+    realm: string | null
+    kid: string | null
+    reason: string
+    actor: string | null
+    first_seen_ms: number
+    last_seen_ms: number
+    /** When the same was last found, by our own clock. */
+    touched_ms: number
+    count: number
+    validator: string | null
+  }
+  blocks: {
+    kid: string
+    realm: string | null
+    reason: string
+    ordered_ms: number
+    /** The manifest that carries it; null until the authority answered. */
+    version: number | null
+    /** Every validator has acknowledged that version; or the order failed for good. */
+    settled_ms: number | null
+    failure: string | null
+  }
+  /** Alerts that the webhook has not taken yet. */
+  deliveries: { alert_id: number; attempts: number; next_ms: number }
+  /** How far each log was read, as the follower of the log wants it back. */
+  logs: { origin: string; size: number; state: string }
+  entries: { origin: string; log_index: number; leaf_hash: string }
+  /** What the log holds of each key, summed up as it is read. */
+  /** `orphans` are entries that were found to have no signature, and were alerted about. */
+  key_entries: { kid: string; entries: number; last_serial: number; orphans: number }
+}
+
+export type Database = Kysely<Tables>
+/** A database, or a transaction on it. */
+export type Session = Kysely<Tables> | Transaction<Tables>
+
+export function openStore(folder: string): Promise<Database> {
+  return openDatabase<Tables>(join(folder, 'sentinel.sqlite'), migrations)
+}
+
+/** Reports past the age at which they are still taken in, and what was accepted, found in the log, and long ago. */
+export async function forgetOld(database: Database, retentionDays: number, nowMs: number): Promise<void> {
+  await database
+    .deleteFrom('reports')
+    .where('received_ms', '<', nowMs - REPORT_MILLISECONDS)
+    .execute()
+  const oldMs = nowMs - retentionDays * DAY_MILLISECONDS
+  await database
+    .deleteFrom('sightings')
+    .where('logged', '=', 'found')
+    .where('received_ms', '<', oldMs)
+    .execute()
+}
+
+const DAY_MILLISECONDS = 86_400_000
+const REPORT_MILLISECONDS = 3_600_000
+
+const migrations: Migrations = {
+  '001_evidence': {
+    up: async (db) => {
+      await db.schema
+        .createTable('reports')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('received_ms', 'integer', (column) => column.notNull())
+        .execute()
+      await db.schema
+        .createTable('sightings')
+        .addColumn('id', 'integer', (column) => column.primaryKey().autoIncrement())
+        .addColumn('received_ms', 'integer', (column) => column.notNull())
+        .addColumn('validator', 'text', (column) => column.notNull())
+        .addColumn('verdict', 'text', (column) => column.notNull())
+        .addColumn('at_ms', 'integer', (column) => column.notNull())
+        .addColumn('manifest_version', 'integer')
+        .addColumn('realm', 'text')
+        .addColumn('kid', 'text')
+        .addColumn('issuer', 'text')
+        .addColumn('tenant', 'text')
+        .addColumn('token_type', 'text')
+        .addColumn('signature_valid', 'integer')
+        .addColumn('receipt_valid', 'integer')
+        .addColumn('origin', 'text')
+        .addColumn('log_index', 'integer')
+        .addColumn('leaf_hash', 'text')
+        .addColumn('serial', 'integer')
+        .addColumn('network', 'text')
+        .addColumn('logged', 'text')
+        .execute()
+      await db.schema.createIndex('sightings_by_key').on('sightings').columns(['kid', 'at_ms']).execute()
+      await db.schema
+        .createIndex('sightings_by_logged')
+        .on('sightings')
+        .columns(['logged', 'origin'])
+        .execute()
+    },
+  },
+  '002_alerts': {
+    up: async (db) => {
+      await db.schema
+        .createTable('alerts')
+        .addColumn('id', 'integer', (column) => column.primaryKey().autoIncrement())
+        .addColumn('at', 'integer', (column) => column.notNull())
+        .addColumn('rule', 'text', (column) => column.notNull())
+        .addColumn('severity', 'text', (column) => column.notNull())
+        .addColumn('realm', 'text')
+        .addColumn('kid', 'text')
+        .addColumn('reason', 'text', (column) => column.notNull())
+        .addColumn('actor', 'text')
+        .addColumn('first_seen_ms', 'integer', (column) => column.notNull())
+        .addColumn('last_seen_ms', 'integer', (column) => column.notNull())
+        .addColumn('touched_ms', 'integer', (column) => column.notNull())
+        .addColumn('count', 'integer', (column) => column.notNull())
+        .addColumn('validator', 'text')
+        .execute()
+      await db.schema.createIndex('alerts_by_rule').on('alerts').columns(['rule', 'kid']).execute()
+      await db.schema
+        .createTable('deliveries')
+        .addColumn('alert_id', 'integer', (column) => column.primaryKey())
+        .addColumn('attempts', 'integer', (column) => column.notNull())
+        .addColumn('next_ms', 'integer', (column) => column.notNull())
+        .execute()
+      await db.schema
+        .createTable('blocks')
+        .addColumn('kid', 'text', (column) => column.primaryKey())
+        .addColumn('realm', 'text')
+        .addColumn('reason', 'text', (column) => column.notNull())
+        .addColumn('ordered_ms', 'integer', (column) => column.notNull())
+        .addColumn('version', 'integer')
+        .addColumn('settled_ms', 'integer')
+        .addColumn('failure', 'text')
+        .execute()
+    },
+  },
+  '003_log': {
+    up: async (db) => {
+      await db.schema
+        .createTable('logs')
+        .addColumn('origin', 'text', (column) => column.primaryKey())
+        .addColumn('size', 'integer', (column) => column.notNull())
+        .addColumn('state', 'text', (column) => column.notNull())
+        .execute()
+      await db.schema
+        .createTable('entries')
+        .addColumn('origin', 'text', (column) => column.notNull())
+        .addColumn('log_index', 'integer', (column) => column.notNull())
+        .addColumn('leaf_hash', 'text', (column) => column.notNull())
+        .addPrimaryKeyConstraint('entries_key', ['origin', 'log_index'])
+        .modifyEnd(sql`without rowid`)
+        .execute()
+      await db.schema
+        .createTable('key_entries')
+        .addColumn('kid', 'text', (column) => column.primaryKey())
+        .addColumn('entries', 'integer', (column) => column.notNull())
+        .addColumn('last_serial', 'integer', (column) => column.notNull())
+        .addColumn('orphans', 'integer', (column) => column.notNull())
+        .execute()
+    },
+  },
+}

@@ -1,0 +1,19 @@
+/**
+ * Files that hold a secret. One that others may read is not used: whoever could read it may have.
+ * @module
+ */
+
+import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+
+/** The text of a file of mode 0600, without the white space around it. */
+export function readPrivateFile(file: string): string {
+  if ((statSync(file).mode & 0o077) !== 0)
+    throw new Error(`${file} can be read by others: its mode must be 0600`)
+  return readFileSync(file, 'utf8').trim()
+}
+
+/** The private key that such a file holds as a JWK. */
+export function readPrivateKey(file: string): KeyObject {
+  return createPrivateKey({ key: JSON.parse(readPrivateFile(file)), format: 'jwk' })
+}
