@@ -20,10 +20,13 @@ import { DocumentRefusal, encodePayload, readPayload } from './document.ts'
 import { encodeEntry } from './entry.ts'
 import { type FakeAuthority, startFakeAuthority } from './fake-authority.ts'
 import { type Follower, type FollowOptions, followManifest, pauseMilliseconds } from './follow.ts'
+import { InvalidKey } from './jws.ts'
 import { manifestEntry, manifestSha256, signManifest, type TrustState } from './manifest.ts'
+import type { Refusal } from './refusal.ts'
 import { StateFileFault } from './state-file.ts'
-import { createTestKey, createTestWorld, type TestWorld } from './testing.ts'
+import { createTestKey, createTestWorld, mailAudience, type TestWorld } from './testing.ts'
 import type { SplitView } from './trust.ts'
+import { createValidator } from './validator.ts'
 
 const validatorKey = createTestKey('EdDSA')
 const enrolment = { name: 'gateway-1', privateKey: validatorKey.privateKey }
@@ -364,7 +367,7 @@ test('T118: the only key of a realm can be killed', async (t) => {
   assert.deepEqual(new Set(realms), new Set(['enterprise']))
 })
 
-test('T104 T106: bad documents on the stream evict nothing, and the next good one counts', async (t) => {
+test('T104: bad documents on the stream evict nothing, and the next good one counts', async (t) => {
   const { world, authority, follow, next } = await begin(t)
   const follower = follow()
   await follower.ready()
@@ -414,7 +417,7 @@ test('T114: a split view is reported with both documents, and the state stays', 
   assert.deepEqual(follower.documents?.manifest, held)
 })
 
-test('T113: somebody else in the place of the authority is not believed', async (t) => {
+test('T109 T113: somebody else in the place of the authority is not believed', async (t) => {
   const scene = await begin(t)
   const { world: other } = await begin(t)
   const follower = scene.follow({ trustAnchor: other.trustAnchor })
@@ -513,6 +516,49 @@ test('a trust anchor that is none makes no follower', async (t) => {
   const { world, follow } = await begin(t)
   assert.throws(() => follow({ trustAnchor: { ...world.trustAnchor, threshold: 0 } }), DocumentRefusal)
   assert.throws(() => follow({ authority: 'nowhere' }), TypeError)
+})
+
+test('T103 T107: tokens with keys that nobody knows make the validator fetch nothing', async (t) => {
+  const { world, authority, follow } = await begin(t)
+  const follower = follow()
+  await follower.ready()
+  const { decide } = createValidator({
+    realm: 'consumer',
+    audience: mailAudience,
+    trust: follower,
+    now: () => world.now,
+  })
+  const before = authority.requests.length
+  const stranger = createTestKey('ES256')
+  for (let count = 0; count < 50; count++) {
+    const { accepted, refusal } = decide(world.issue({ key: stranger })) as {
+      accepted: boolean
+      refusal?: Refusal
+    }
+    assert.deepEqual([accepted, refusal?.reason], [false, 'unknown_key'])
+  }
+  assert.equal(decide(world.issue()).accepted, true)
+  world.publish()
+  authority.push()
+  await follower.waitForVersion(2, 5000)
+  assert.equal(authority.requests.length, before)
+})
+
+test('T106: after an attempt that failed the follower waits, like after any other', async (t) => {
+  const { authority, follow, next } = await begin(t)
+  for (const path of ['/stream', '/manifest']) authority.answer(path, status(503))
+  const follower = follow({ retryMilliseconds: 1e8 })
+  await next()
+  await next()
+  for (const path of ['/stream', '/manifest']) authority.answer(path, undefined)
+  await assert.rejects(follower.waitForVersion(1, 50), DeliveryFault)
+  assert.deepEqual(authority.requests, ['GET /stream', 'GET /manifest'])
+})
+
+test('a key that cannot sign acknowledgements makes no follower', async (t) => {
+  const { follow } = await begin(t)
+  const { privateKey } = createTestKey('RS256')
+  assert.throws(() => follow({ enrolment: { name: 'gateway-1', privateKey } }), InvalidKey)
 })
 
 test('T117: ten thousand that lose the authority at once come back spread over seconds', () => {

@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { signAcknowledgement } from './acknowledgement.ts'
 import { parseTrustAnchor, type TrustAnchor, verifyCharter } from './charter.ts'
 import { DeliveryFault, DOCUMENT_BYTES_MAX, fetchObject, openStream, postStatement } from './delivery.ts'
-import { DocumentRefusal, readDocument, readPayload, refuseAs } from './document.ts'
+import { DocumentRefusal, publicHalf, readDocument, readPayload, refuseAs } from './document.ts'
 import type { Enrolment } from './enrolment.ts'
 import { createEventParser, type ServerEvent } from './event-stream.ts'
 import { type JsonObject, parseObject } from './json.ts'
@@ -91,7 +91,9 @@ class ManifestFollower implements Follower {
       monotonic: options.monotonic ?? systemClocks.monotonic,
     }
     this.#anchor = parseTrustAnchor(options.trustAnchor)
-    const { stateFile } = options
+    const { stateFile, enrolment } = options
+    // A key that cannot sign acknowledgements is found out now, not when the first is due.
+    if (enrolment !== undefined) publicHalf(enrolment.privateKey)
     const restored =
       stateFile === undefined ? undefined : readStateFile(stateFile, this.#anchor, this.#clocks)
     this.#trust = restored ?? new Trust(this.#anchor, this.#clocks)
