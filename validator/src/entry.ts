@@ -6,9 +6,9 @@
  * @module
  */
 
-import { hash } from 'node:crypto'
 import { decode } from './base64url.ts'
 import { Refusal } from './refusal.ts'
+import { sha256 } from './tree.ts'
 
 /** Leaf hash of an encoded entry. */
 export { leafHash } from './tree.ts'
@@ -61,7 +61,7 @@ export function entryOf({ tokenType, kid, issuedAt, expiresAt, serial, payloadSe
     issuedAt,
     expiresAt,
     serial,
-    payloadSha256: hash('sha256', payloadSegment, 'buffer'),
+    payloadSha256: sha256(payloadSegment),
   }
 }
 

@@ -10,13 +10,18 @@ import { hash } from 'node:crypto'
 export const HASH_BYTES = 32
 
 /** Hash of the tree without leaves: SHA-256 of nothing. */
-export const emptyRoot: Uint8Array = hash('sha256', '', 'buffer')
+export const emptyRoot: Uint8Array = sha256('')
+
+/** By way of a string: Node makes one in half the time that it takes for a Buffer, and these hashes are what receipts cost. */
+export function sha256(data: string | Uint8Array): Uint8Array {
+  return Buffer.from(hash('sha256', data, 'binary'), 'latin1')
+}
 
 /** Leaf hash, RFC 6962 section 2.1: SHA-256(0x00 || leaf). */
 export function leafHash(leaf: Uint8Array): Uint8Array {
   const prefixed = new Uint8Array(1 + leaf.length)
   prefixed.set(leaf, 1)
-  return hash('sha256', prefixed, 'buffer')
+  return sha256(prefixed)
 }
 
 /** One buffer for every node: a receipt costs up to five of these hashes, and no allocation but their results. */
@@ -26,7 +31,7 @@ const node = new Uint8Array(1 + 2 * HASH_BYTES).fill(1, 0, 1)
 export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   node.set(left, 1)
   node.set(right, 1 + HASH_BYTES)
-  return hash('sha256', node, 'buffer')
+  return sha256(node)
 }
 
 /** How many hashes prove the leaf at `index` in a tree of `size` leaves. */

@@ -10,7 +10,6 @@
  * @module
  */
 
-import { encode } from './base64url.ts'
 import { BoundedCache } from './cache.ts'
 import { headerTypes, type TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
@@ -26,9 +25,9 @@ import {
   investigate,
   isSender,
   judge,
+  type LogPlace,
   type Question,
   tokenTypeOf,
-  type Witnessed,
   type World,
 } from './verdict.ts'
 
@@ -80,9 +79,10 @@ const INVESTIGATIONS_PER_SECOND_MAX = 200
 interface Cached {
   readonly token: ValidatedToken
   readonly acceptance: Acceptance
-  readonly findings: Findings
-  /** Where it was last reported from. */
-  network: string | undefined
+  /** The last segment with its dot. */
+  readonly signature: string
+  /** The last one that went out. */
+  sighting: Sighting | undefined
 }
 
 /** Throws `TypeError` where something that decides trust is left open, or an option is not known. */
@@ -108,32 +108,29 @@ export function createValidator(options: ValidatorOptions): Validator {
       confirmation: sender.confirmation,
       verifiedRoots,
     }
-    return recall(token, sender, world) ?? decideAnew(token, sender, world)
+    // By the signing input: signature and base64 are malleable, and a twin of a token must not be another one.
+    const input = isReadable(token) ? token.slice(0, token.lastIndexOf('.')) : ''
+    const cached = cache.get(input)
+    if (cached !== undefined && isStillGood(cached, token, world)) return recall(cached, sender, world)
+    return decideAnew(token, input, sender, world)
   }
 
-  /** The verdict reached before, unless the clock or the sender may have changed it. */
-  function recall(token: string, { network }: Sender, world: World): ValidatedToken | undefined {
-    const cached = world.stale || !isCacheable(token) ? undefined : cache.get(signingInputOf(token))
-    if (cached === undefined) return undefined
-    const { jws, claims, validFrom, validUntil } = cached.acceptance
-    if (world.now < validFrom || world.now >= validUntil || !isSender(claims, world.confirmation))
-      return undefined
-    // Another signature over the same input may be no signature at all.
-    if (!token.endsWith(`.${jws.signatureSegment}`)) return undefined
-    if (network !== cached.network) {
-      cached.network = network
-      onSighting?.(sightingOf('accepted', cached.findings, world, network))
+  function recall(cached: Cached, { network }: Sender, { now }: World): ValidatedToken {
+    if (onSighting !== undefined && cached.sighting !== undefined && cached.sighting.network !== network) {
+      cached.sighting = { ...cached.sighting, at: milliseconds(now), network }
+      onSighting(cached.sighting)
     }
     return cached.token
   }
 
-  function decideAnew(token: string, { network }: Sender, world: World): ValidatedToken {
+  function decideAnew(token: string, input: string, { network }: Sender, world: World): ValidatedToken {
     const findings: Findings = {}
     try {
       const acceptance = judge(token, question, world, findings)
       const validated = new ValidatedToken(acceptance)
-      cache.set(acceptance.jws.signingInput, { token: validated, acceptance, findings, network })
-      onSighting?.(sightingOf('accepted', findings, world, network))
+      const sighting = onSighting && sightingOf('accepted', findings, world, network)
+      cache.set(input, { token: validated, acceptance, signature: token.slice(input.length), sighting })
+      if (sighting !== undefined) onSighting?.(sighting)
       return validated
     } catch (error) {
       if (error instanceof Refusal && onSighting !== undefined) {
@@ -174,13 +171,13 @@ class ValidatedToken {
 
   constructor(acceptance: Acceptance) {
     this.#acceptance = acceptance
-    freeze(acceptance.jws.claims)
+    freeze(acceptance.payload)
     freeze(acceptance.claims)
   }
 
   /** All claims, as they were signed. */
   get claims(): JsonObject {
-    return this.#acceptance.jws.claims
+    return this.#acceptance.payload
   }
   get issuer(): string {
     return this.#acceptance.claims.issuer
@@ -219,39 +216,27 @@ class ValidatedToken {
   }
   /** Where the log holds the issuance; undefined only under `acceptWithoutReceipt`. */
   get receipt(): LogPlace | undefined {
-    return placeOf(this.#acceptance.witnessed)
+    return this.#acceptance.place
   }
 }
 
-export type { ValidatedToken }
+export type { LogPlace, ValidatedToken }
 
-/** Where in which log a token's entry stands. */
-export interface LogPlace {
-  readonly origin: string
-  readonly index: number
-  readonly serial: number
-  /** Base64url. */
-  readonly leafHash: string
+/** Whether nothing but the trust state, which the cache hangs on, could give another verdict now. */
+function isStillGood({ acceptance, signature }: Cached, token: string, world: World): boolean {
+  const { claims, validFrom, validUntil } = acceptance
+  return (
+    // Another signature over the same input may be no signature at all.
+    token.endsWith(signature) &&
+    world.now >= validFrom &&
+    world.now < validUntil &&
+    !world.stale &&
+    isSender(claims, world.confirmation)
+  )
 }
 
-function placeOf(witnessed: Witnessed | undefined): LogPlace | undefined {
-  if (witnessed === undefined) return undefined
-  const { receipt, log, leafHash } = witnessed
-  return {
-    origin: log.origin,
-    index: receipt.start + receipt.offset,
-    serial: receipt.serial,
-    leafHash: encode(leafHash),
-  }
-}
-
-function isCacheable(token: string): boolean {
+function isReadable(token: string): boolean {
   return typeof token === 'string' && token.length <= tokenLimits.tokenCharactersMax
-}
-
-/** What names a token: signatures and base64 are malleable, and a twin of a token must not be another one. */
-function signingInputOf(token: string): string {
-  return token.slice(0, token.lastIndexOf('.'))
 }
 
 function freeze(value: JsonValue | object | undefined): void {
@@ -263,7 +248,7 @@ function freeze(value: JsonValue | object | undefined): void {
 /** What may be told of a token: names and places, never the token, and of a stranger's words only what is short. */
 function sightingOf(
   verdict: 'accepted' | Reason,
-  { jws, key, signatureValid, receiptValid, witnessed }: Findings,
+  { jws, key, signatureValid, receiptValid, place }: Findings,
   { now, manifest }: World,
   network: string | undefined,
 ): Sighting {
@@ -271,7 +256,7 @@ function sightingOf(
   const claims: JsonObject = jws?.claims ?? {}
   return {
     verdict,
-    at: Math.round(now * 1000),
+    at: milliseconds(now),
     manifestVersion: manifest?.version,
     realm: key?.realm,
     kid: key?.kid ?? thumbprintOr(header['kid']),
@@ -280,9 +265,13 @@ function sightingOf(
     tokenType: tokenTypeOf(header['typ']),
     signatureValid,
     receiptValid,
-    ...placeOf(witnessed),
+    ...place,
     network,
   }
+}
+
+function milliseconds(seconds: number): number {
+  return Math.round(seconds * 1000)
 }
 
 const WORD_CHARACTERS_MAX = 256

@@ -5,13 +5,13 @@
  * @module
  */
 
-import { decode } from './base64url.ts'
+import { decode, encode } from './base64url.ts'
 import { type Claims, readClaims } from './claims.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
-import type { JsonValue } from './json.ts'
+import type { JsonObject, JsonValue } from './json.ts'
 import { checkHeader, mediaType, parseCompact, type UncheckedJws, verifySignature } from './jws.ts'
-import type { Cutoff, Manifest, ManifestKey, ManifestLog } from './manifest.ts'
-import { decodeReceipt, type Receipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
+import type { Cutoff, Manifest, ManifestKey } from './manifest.ts'
+import { decodeReceipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
 import { Refusal } from './refusal.ts'
 import { checkIssuerScope, checkKeyScope, checkLifetimeScope } from './scope.ts'
 
@@ -48,22 +48,25 @@ export interface Findings {
   key?: ManifestKey | undefined
   signatureValid?: boolean
   receiptValid?: boolean
-  witnessed?: Witnessed
+  place?: LogPlace
 }
 
-/** Where the log holds the token's entry, as its receipt says. */
-export interface Witnessed {
-  readonly receipt: Receipt
-  readonly log: ManifestLog
-  readonly leafHash: Uint8Array
+/** Where in which log a token's entry stands, as its receipt says. */
+export interface LogPlace {
+  readonly origin: string
+  readonly index: number
+  readonly serial: number
+  /** Base64url. */
+  readonly leafHash: string
 }
 
 /** The token is good, and stays so between two times unless the manifest changes. */
 export interface Acceptance {
-  readonly jws: UncheckedJws
   readonly claims: Claims
+  /** All claims, as they were signed. */
+  readonly payload: JsonObject
   readonly key: ManifestKey
-  readonly witnessed: Witnessed | undefined
+  readonly place: LogPlace | undefined
   readonly validFrom: number
   /** The first time at which it is good no more. */
   readonly validUntil: number
@@ -101,7 +104,14 @@ export function judge(token: string, question: Question, world: World, findings:
   checkCutoffs(key, claims, manifest.cutoffs)
   checkSender(key, claims, world.confirmation)
   checkFreshness(manifest, world)
-  return { jws, claims, key, witnessed: findings.witnessed, ...validity(key, claims, manifest, question) }
+  return {
+    claims,
+    payload: jws.claims,
+    key,
+    place: findings.place,
+    validFrom: validFrom(key, claims, manifest, question.clockToleranceSeconds),
+    validUntil: validUntil(key, claims, manifest, question.clockToleranceSeconds),
+  }
 }
 
 /** Learns for the sighting of a refused token what the verdict did not get to, if the manifest has its key. */
@@ -205,37 +215,27 @@ function isCountersigned(
   verifiedRoots: VerifiedRoots,
   findings: Findings,
 ): boolean {
+  const { kid } = key
+  const { payloadSegment } = jws
+  const { rcpt, typ } = jws.header
+  // Whoever investigates has not read the claims; `encodeEntry` refuses what is no time.
+  const { iat, exp } = jws.claims as { readonly iat: number; readonly exp: number }
+  const tokenType = tokenTypeOf(typ)
+  if (typeof rcpt !== 'string' || tokenType === undefined) return false
   try {
-    const witnessed = readReceipt(key, jws, manifest)
-    if (witnessed === undefined) return false
-    findings.witnessed = witnessed
-    verifyReceipt(witnessed.receipt, witnessed.leafHash, witnessed.log, verifiedRoots)
+    const receipt = decodeReceipt(decode(rcpt))
+    const { keyId, serial, start, offset } = receipt
+    const log = manifest.logs.get(keyId)
+    if (log === undefined) return false
+    const entry = entryOf({ tokenType, kid, issuedAt: iat, expiresAt: exp, serial, payloadSegment })
+    const leaf = leafHash(encodeEntry(entry))
+    findings.place = { origin: log.origin, index: start + offset, serial, leafHash: encode(leaf) }
+    verifyReceipt(receipt, leaf, log, verifiedRoots)
     return true
   } catch (error) {
     if (error instanceof Refusal) return false
     throw error
   }
-}
-
-function readReceipt({ kid }: ManifestKey, jws: UncheckedJws, { logs }: Manifest): Witnessed | undefined {
-  const { rcpt, typ } = jws.header
-  const tokenType = tokenTypeOf(typ)
-  if (typeof rcpt !== 'string' || tokenType === undefined) return undefined
-  const receipt = decodeReceipt(decode(rcpt))
-  const log = logs.get(receipt.keyId)
-  if (log === undefined) return undefined
-  const { payloadSegment } = jws
-  // Whoever investigates has not read the claims; `encodeEntry` refuses what is no time.
-  const { iat, exp } = jws.claims as { readonly iat: number; readonly exp: number }
-  const entry = entryOf({
-    tokenType,
-    kid,
-    issuedAt: iat,
-    expiresAt: exp,
-    serial: receipt.serial,
-    payloadSegment,
-  })
-  return { receipt, log, leafHash: leafHash(encodeEntry(entry)) }
 }
 
 function checkTime({ kid }: ManifestKey, claims: Claims, now: number, toleranceSeconds: number): void {
@@ -292,19 +292,12 @@ function checkFreshness({ issuedAt, expiresAt }: Manifest, { now, stale }: World
     throw new Refusal('manifest_stale')
 }
 
-/** The times between which every check on the clock passes. */
-function validity(
-  key: ManifestKey,
-  claims: Claims,
-  manifest: Manifest,
-  { clockToleranceSeconds }: Question,
-): { readonly validFrom: number; readonly validUntil: number } {
-  return {
-    validFrom: Math.max(
-      startOf(claims) - clockToleranceSeconds,
-      key.notBefore,
-      manifest.issuedAt - CLOCK_BEHIND_SECONDS_MAX,
-    ),
-    validUntil: Math.min(claims.expiresAt + clockToleranceSeconds, key.verifyUntil, manifest.expiresAt),
-  }
+/** Between these two times every check on the clock passes. */
+function validFrom(key: ManifestKey, claims: Claims, manifest: Manifest, toleranceSeconds: number): number {
+  const known = manifest.issuedAt - CLOCK_BEHIND_SECONDS_MAX
+  return Math.max(startOf(claims) - toleranceSeconds, key.notBefore, known)
+}
+
+function validUntil(key: ManifestKey, claims: Claims, manifest: Manifest, toleranceSeconds: number): number {
+  return Math.min(claims.expiresAt + toleranceSeconds, key.verifyUntil, manifest.expiresAt)
 }
