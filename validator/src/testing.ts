@@ -113,8 +113,15 @@ export interface TestWorld {
   issueBatch(orders: readonly TestOrder[]): readonly string[]
 }
 
-/** Makes a world in a few milliseconds. `now` is when it begins. */
-export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number } = {}): TestWorld {
+export interface TestWorldOptions {
+  /** When it begins. */
+  readonly now?: number
+  /** Identity keys of signers that are not this world's: their realms begin without keys. */
+  readonly identities?: Readonly<Partial<Record<TestRealm, PublicJwk>>>
+}
+
+/** Makes a world in a few milliseconds. */
+export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWorldOptions = {}): TestWorld {
   const operators = ['olga', 'omar', 'opal'].map((id) => ({ id, ...createTestKey('EdDSA') }))
   const trustAnchor = { operators: operators.map(({ id, jwk }) => ({ id, jwk })), threshold: 2 }
   const [manifestKey, blockKey] = [createTestKey('ES256'), createTestKey('EdDSA')]
@@ -147,7 +154,7 @@ export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number
             token_types: ['access', 'id', 'logout', 'set'],
             algs: ['ES256', 'EdDSA', 'PS256', 'RS256', 'ML-DSA-44'],
             max_ttl: 3600,
-            signer: signers[realm].jwk,
+            signer: identities[realm] ?? signers[realm].jwk,
             rotation_seconds: DAY_SECONDS,
             key_age_max: 14 * DAY_SECONDS,
           },
@@ -310,10 +317,12 @@ export function createTestWorld({ now = 1_800_000_000 }: { readonly now?: number
   }
 
   world.publish(() => ({
-    keys: testRealms.flatMap((realm) => [
-      world.draftKey(keys[realm], realm),
-      world.draftKey(createTestKey('ES256'), realm, { state: 'published' }),
-    ]),
+    keys: testRealms
+      .filter((realm) => identities[realm] === undefined)
+      .flatMap((realm) => [
+        world.draftKey(keys[realm], realm),
+        world.draftKey(createTestKey('ES256'), realm, { state: 'published' }),
+      ]),
   }))
   return world
 }
