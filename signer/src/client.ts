@@ -39,6 +39,8 @@ export interface SignerProcess {
   counters(): Promise<readonly KeyCounts[]>
   /** Ends the process in order; by force if that takes too long. */
   stop(): Promise<void>
+  /** Ends the process at once. */
+  kill(): void
 }
 
 /** Longer than a signer under full load takes; one that takes more hangs. */
@@ -67,6 +69,7 @@ export async function startSigner(files: SignerFiles): Promise<SignerProcess> {
     },
     counters: async () => (await call<{ keys: readonly KeyCounts[] }>('counters')).keys,
     stop: () => stopChild(child, peer, exited),
+    kill: () => void child.kill('SIGKILL'),
   }
   await signer.counters().catch(async (error: Error) => {
     await signer.stop()

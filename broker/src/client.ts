@@ -1,0 +1,59 @@
+/**
+ * What others may ask a broker: an issuer on the socket of its realm, the sentinel on the admin socket.
+ * @module
+ */
+
+import { keepConnected } from '@countersign/lines'
+import type { KeyCounts } from '@countersign/signer/client'
+import type { Algorithm } from '@countersign/validator/jws'
+
+export type { KeyCounts }
+
+/** A token that an issuer wants. */
+export interface IssueRequest {
+  readonly type: 'access' | 'id' | 'logout' | 'set'
+  /** What is undefined is left out, as JSON does. `jti` is added where it is missing. */
+  readonly claims: object
+  /** ES256 unless said otherwise. */
+  readonly alg?: Algorithm | undefined
+}
+
+/**
+ * Calls reject with `LineError`. Its code is a `Reason` of the validator for what no retry mends; `no_active_key` or
+ * `clock_off`; or `rate_limited`, `witness_unavailable`, `signer_unavailable`, which are retryable.
+ */
+export interface Broker {
+  issue(request: IssueRequest): Promise<{ readonly token: string }>
+  close(): void
+}
+
+/** More than all the waits on the way. */
+const ISSUE_MILLISECONDS_MAX = 20_000
+
+/** Connects to the broker on the socket of a realm, and anew when it was away. Rejects when it is not there at first. */
+export async function connectBroker(socket: string): Promise<Broker> {
+  const line = keepConnected(socket, ISSUE_MILLISECONDS_MAX)
+  await line.connect()
+  return {
+    issue: ({ type, claims, alg }) => line.call('issue', { type, claims: JSON.stringify(claims), alg }),
+    close: line.close,
+  }
+}
+
+export interface Counters {
+  readonly realms: Readonly<Record<string, { readonly keys: readonly KeyCounts[] }>>
+}
+
+export interface BrokerAdmin {
+  /** What each signer has counted, by realm and key. */
+  counters(): Promise<Counters>
+  close(): void
+}
+
+const COUNTERS_MILLISECONDS_MAX = 5000
+
+/** The admin socket, whether somebody listens there yet or not. */
+export function openBrokerAdmin(socket: string): BrokerAdmin {
+  const line = keepConnected(socket, COUNTERS_MILLISECONDS_MAX)
+  return { counters: () => line.call('counters', {}), close: line.close }
+}
