@@ -340,6 +340,8 @@ export interface TestWitness {
   readonly origin: string
   readonly receiptKey: TestKey
   readonly checkpointKey: TestKey
+  /** What it logged, encoded. */
+  readonly entries: readonly Uint8Array[]
   readonly leafHashes: readonly Uint8Array[]
   /** Logs encoded entries as one batch and gives a receipt for each; `serials` in the same order. */
   append(entries: readonly Uint8Array[], ...serials: readonly number[]): readonly Uint8Array[]
@@ -349,6 +351,7 @@ export function createTestWitness(name = 'witness.example', epoch = '2026'): Tes
   const [receiptKey, checkpointKey] = [createTestKey('ES256'), createTestKey('EdDSA')]
   const origin = `${name}/${epoch}`
   const keyId = receiptKeyId(origin, importPublicJwk(receiptKey.jwk).key)
+  const logged: Uint8Array[] = []
   const leafHashes: Uint8Array[] = []
 
   /** Receipts for the leaves from `first` to `end`, which lie in one window. */
@@ -368,10 +371,12 @@ export function createTestWitness(name = 'witness.example', epoch = '2026'): Tes
     origin,
     receiptKey,
     checkpointKey,
+    entries: logged,
     leafHashes,
     append: (entries, ...serials) => {
       const receipts: Uint8Array[] = []
       let first = leafHashes.length
+      logged.push(...entries)
       leafHashes.push(...entries.map(leafHash))
       while (first < leafHashes.length) {
         const windowEnd = (Math.floor(first / SUBTREE_SIZE_MAX) + 1) * SUBTREE_SIZE_MAX
