@@ -70,6 +70,41 @@ test('a signer is not asked for more keys because the witness was away', async (
   assert.ok(authority.key('consumer', 'published'))
 })
 
+test('what is due waits for no signer: while the broker is away, manifests are made anew and keys retired', async (t) => {
+  const authority = await startTestAuthority(t)
+  await authority.command({ op: 'rotate', realm: 'consumer', reason: 'leaves no standing next key' })
+  const { kid, verifyUntil } = authority.key('consumer', 'retiring')
+  await authority.broker.close()
+  authority.world.now = verifyUntil
+  await assert.rejects(authority.running.keeper.keep(), { code: 'disconnected' })
+  assert.equal(authority.manifest.keys.get(kid)?.state, 'retired')
+  authority.world.now += DAY / 2
+  await assert.rejects(authority.running.keeper.keep(), { code: 'disconnected' })
+  assert.equal(authority.manifest.issuedAt, authority.world.now)
+})
+
+test('T113 F1: a key that its signer attested for something else enters no manifest, and spoils none', async (t) => {
+  const authority = await startTestAuthority(t)
+  await authority.command({ op: 'rotate', realm: 'consumer', reason: 'leaves no standing next key' })
+  const lies = [
+    { kid: authority.key('consumer', 'active').kid },
+    { realm: 'enterprise' },
+    { issuer: 'https://elsewhere.example' },
+    { tokenTypes: ['id'] },
+    { lifetimeSecondsMax: 60 },
+  ] as const
+  for (const lie of lies) {
+    authority.broker.lie = lie
+    authority.world.now += DAY / 2
+    await assert.rejects(authority.running.keeper.keep(), /made another key/)
+    assert.equal(authority.manifest.issuedAt, authority.world.now, 'the manifest is made anew all the same')
+    assert.equal(authority.key('consumer', 'published'), undefined)
+  }
+  authority.broker.lie = {}
+  await authority.running.keeper.keep()
+  assert.ok(authority.key('consumer', 'published'))
+})
+
 test('charter and trust anchor are served as they were approved, and nothing else', async (t) => {
   const authority = await startTestAuthority(t)
   const { world } = authority

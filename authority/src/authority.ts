@@ -24,11 +24,11 @@ import { openRegistry } from './registry.ts'
 import { addRoutes } from './routes.ts'
 import { openStore } from './store.ts'
 
-/** How often time is asked whether something is due; until there is a first manifest, more often. */
-const KEEP_MILLISECONDS = 1000
-const KEEP_FIRST_MILLISECONDS = 100
+/** How often time is asked whether something is due; each failure in a row lets it wait one step longer. */
+const keepMilliseconds = { step: 1000, most: 30_000 }
+const keepMillisecondsAtFirst = { step: 100, most: 1000 }
 /** Witness and broker may start later, or anew: that is worth a line only when it lasts. */
-const FAILURES_SILENT_MAX = 30
+const FAILURES_SILENT_MAX = 10
 
 export interface Authority extends Running {
   readonly keeper: Keeper
@@ -149,8 +149,8 @@ async function keepOn(keeper: Keeper, publisher: Publisher, log: Logger, signal:
     if (error === undefined && failures >= FAILURES_SILENT_MAX) log.warn('upkeep goes on')
     failures = error === undefined ? 0 : failures + 1
     if (failures === FAILURES_SILENT_MAX) log.warn({ error: error?.message }, 'upkeep waits')
-    const milliseconds = publisher.newest === undefined ? KEEP_FIRST_MILLISECONDS : KEEP_MILLISECONDS
-    await delay(milliseconds, undefined, { signal }).catch(() => {})
+    const { step, most } = publisher.newest === undefined ? keepMillisecondsAtFirst : keepMilliseconds
+    await delay(Math.min(most, step * (failures + 1)), undefined, { signal }).catch(() => {})
   }
 }
 

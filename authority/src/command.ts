@@ -57,6 +57,9 @@ export type Authors = Pick<Charter, 'operators' | 'blockKeys'>
 /** What a manifest says of keys and cutoffs: what commands and time change. */
 export type Trust = Pick<Manifest, 'keys' | 'cutoffs'>
 
+/** Before the first manifest. */
+export const noTrust: Trust = { keys: new Map(), cutoffs: [] }
+
 /** A command signed longer ago may come from whoever recorded it. */
 const AGE_SECONDS_MAX = 60
 

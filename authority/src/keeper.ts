@@ -3,10 +3,12 @@
  * @module
  */
 
+import { isWithin, verifyAttestation } from '@countersign/validator/attestation'
 import type { Charter } from '@countersign/validator/charter'
+import { DocumentRefusal } from '@countersign/validator/document'
 import { type Algorithm, importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
 import type { ManifestKey } from '@countersign/validator/manifest'
-import { withKeys } from './command.ts'
+import { noTrust, withKeys } from './command.ts'
 import { type Slot, windowOf } from './lifecycle.ts'
 import type { Publisher } from './publisher.ts'
 import { isHalfOver, keepUp, slotsInNeed } from './upkeep.ts'
@@ -45,13 +47,22 @@ export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: 
   let made: readonly ManifestKey[] = []
   let last: Promise<void> = Promise.resolve()
 
+  /** Outside the publisher's turn, so that a broker that hangs holds up no kill. */
+  async function makeKeys(): Promise<void> {
+    const trust = withKeys(publisher.newest?.manifest ?? noTrust, made)
+    for (const slot of slotsInNeed(trust, charter, now())) {
+      made = [...made, await makeKey(slot, broker, Math.floor(now()))]
+    }
+  }
+
   async function keep(): Promise<void> {
     await publisher.compareWithLog()
-    const trust = publisher.newest?.manifest ?? { keys: new Map(), cutoffs: [] }
-    // Made outside the publisher's turn, so that a broker that hangs holds up no kill.
-    for (const slot of slotsInNeed(withKeys(trust, made), charter, now())) {
-      made = [...made, await makeKey(slot, broker, now())]
-    }
+    const failure: Error | undefined = await makeKeys().then(
+      () => undefined,
+      (error) => error,
+    )
+    // Without keys there is nothing to begin with; later, what else is due waits for no signer.
+    if (failure !== undefined && publisher.newest === undefined) throw failure
     const time = Math.floor(now())
     await publisher.change((newest) => {
       const kept = keepUp(newest, charter, made, allHaveHeard(), time)
@@ -59,6 +70,7 @@ export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: 
       return kept === newest && isDue ? { ...newest } : kept
     })
     made = []
+    if (failure !== undefined) throw failure
   }
 
   return {
@@ -70,6 +82,7 @@ export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: 
   }
 }
 
+/** Throws unless the signer attested exactly what the slot needs: such a key would spoil every manifest it is in. */
 async function makeKey({ realm, issuer, charter }: Slot, broker: Broker, now: number): Promise<ManifestKey> {
   const algorithm =
     charter.algorithms.find((name) => name === 'ES256') ?? (charter.algorithms[0] as Algorithm)
@@ -83,7 +96,7 @@ async function makeKey({ realm, issuer, charter }: Slot, broker: Broker, now: nu
     max_ttl: lifetimeSecondsMax,
   })
   const imported = importPublicJwk(jwk)
-  return {
+  const key: ManifestKey = {
     kid: imported.kid,
     algorithm,
     realm,
@@ -95,9 +108,15 @@ async function makeKey({ realm, issuer, charter }: Slot, broker: Broker, now: nu
     jwk: imported.jwk,
     publicKey: imported.key,
     state: 'published',
-    ...windowOf(charter, Math.floor(now)),
+    ...windowOf(charter, now),
     revoked: undefined,
     blocked: undefined,
     attestation,
   }
+  if (imported.algorithm === algorithm && isWithin(key, verifyAttestation(attestation, charter.signer)))
+    return key
+  throw new DocumentRefusal(
+    'attestation_invalid',
+    `the signer of ${realm} made another key than it was asked for`,
+  )
 }

@@ -19,7 +19,7 @@ import {
   signManifest,
   verifyManifest,
 } from '@countersign/validator/manifest'
-import type { Trust } from './command.ts'
+import { noTrust, type Trust } from './command.ts'
 import { Denial } from './denial.ts'
 import type { CarriedOut, Store } from './store.ts'
 
@@ -120,7 +120,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     plan: (trust: Trust) => Trust | Promise<Trust>,
     carriedOut?: CarriedOut,
   ): Promise<Outcome> {
-    const before: Trust = newest?.manifest ?? { keys: new Map(), cutoffs: [] }
+    const before: Trust = newest?.manifest ?? noTrust
     const trust = await plan(before)
     if (trust !== before) {
       newest = await publish(trust, carriedOut)

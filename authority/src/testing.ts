@@ -221,6 +221,8 @@ function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
 }
 
 export interface FakeBroker extends FakePeer {
+  /** Laid over what its signers attest. */
+  lie: Partial<ManifestKey>
   /** How many keys were made. */
   readonly keyCount: number
 }
@@ -241,15 +243,18 @@ function createFakeBroker(world: TestWorld, socket: string): FakeBroker {
       audiences: undefined,
       lifetimeSecondsMax: max_ttl,
       issuedAt: world.now,
+      ...broker.lie,
     }
     return { jwk, attestation: attestKey(scope, world.signers[realm as TestRealm].privateKey) }
   }
-  return {
+  const broker: FakeBroker = {
     ...createFakePeer(socket, { generate }),
+    lie: {},
     get keyCount() {
       return keyCount
     },
   }
+  return broker
 }
 
 function createFakePeer(socket: string, handlers: Parameters<typeof serveLines>[1]): FakePeer {
