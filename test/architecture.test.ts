@@ -46,8 +46,11 @@ const planted: Readonly<Record<string, { house: House; found: RegExp }>> = {
     house: house({ 'broker/src/broker.ts': `import { Keystore } from '@countersign/signer/keystore'` }),
     found: /broker\.ts imports @countersign\/signer\/keystore/,
   },
-  'nobody imports the cli, the drill or the bench': {
-    house: house({ 'sentinel/src/sentinel.ts': `import { steal } from '@countersign/drill/client'` }),
+  'nobody imports the drill or the bench, and only they import the cli': {
+    house: house({
+      'sentinel/src/sentinel.ts': `import { steal } from '@countersign/drill/client'`,
+      'bench/src/grants.ts': `import { startSystem } from '@countersign/cli/client'`,
+    }),
     found: /sentinel\.ts imports @countersign\/drill/,
   },
   'no modules import each other in a circle': {
