@@ -23,7 +23,7 @@ export function answerErrors(scene: Scene): Middleware {
       if (ctx.path.startsWith('/interaction/')) {
         ctx.set(pageHeaders())
         ctx.type = 'html'
-        ctx.body = errorPage(scene, error.error, error.error_description)
+        ctx.body = errorPage(scene, error, error)
       } else {
         ctx.body = { error: error.error, error_description: error.error_description }
       }

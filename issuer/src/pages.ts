@@ -6,6 +6,7 @@
 
 import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { type ErrorOut, errors } from 'oidc-provider'
 import { type Html, html, Html as Markup } from './html.ts'
 
 const style = readFileSync(new URL('pages.css', import.meta.url), 'utf8')
@@ -130,13 +131,19 @@ export function signedOutPage(scene: Scene): string {
   )
 }
 
-export function errorPage(scene: Scene, error: string, description?: string): string {
+/** What people need to know comes first; the error and its description are for the makers of the application. */
+export function errorPage(scene: Scene, { error, error_description }: ErrorOut, cause: unknown): string {
+  const expired = cause instanceof errors.SessionNotFound
   return page(
     scene,
     'This did not work',
-    html`<h1>This did not work</h1>
-<p>${description ?? 'The request could not be completed.'}</p>
-<p class="quiet">Go back to the application and try again. If it happens once more, tell its makers: <code>${error}</code></p>`,
+    html`<h1>${expired ? 'This sign-in is over' : 'This did not work'}</h1>
+<p>${
+      expired
+        ? 'It took too long, or was finished in another window.'
+        : 'The application asked for something that we cannot do.'
+    } Go back to the application and start again.</p>
+<p class="quiet">If it happens once more, tell its makers:<br><code>${error}: ${error_description}</code></p>`,
   )
 }
 

@@ -171,9 +171,7 @@ export function createProvider(options: ProviderOptions): Provider {
       }
     },
     loadExistingGrant: (ctx) => loadGrant(ctx, clients),
-    renderError: (ctx, { error, error_description }) => {
-      showPage(ctx, errorPage(scene, error, error_description))
-    },
+    renderError: (ctx, out, error) => showPage(ctx, errorPage(scene, out, error)),
     // The operator registered these addresses, so one that says loopback means it. Names stay guarded (T172).
     fetch: (url, { dispatcher, ...request }: RequestInit & { readonly dispatcher?: unknown } = {}) =>
       fetch(url, { ...request, redirect: 'error', ...(!isLoopback(String(url)) && { dispatcher }) }),

@@ -4,7 +4,6 @@
  */
 
 import type { SeedClient, SeedPerson } from './config.ts'
-import { tokenExchange } from './config.ts'
 import type { People } from './people.ts'
 import { type ClientRecord, hashSecret } from './provider.ts'
 import type { Database } from './schema.ts'
@@ -55,11 +54,3 @@ function describeClient(client: SeedClient): ClientRecord {
     },
   }
 }
-
-/** For the sample world and tests: what a client that does everything is allowed. */
-export const everyGrantType = [
-  'authorization_code',
-  'refresh_token',
-  'client_credentials',
-  tokenExchange,
-] as const
