@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { openBrokerAdmin } from '@countersign/broker/client'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { parseTrustAnchor } from '@countersign/validator/charter'
 import { openCharters } from './charters.ts'
@@ -18,11 +19,11 @@ import { Denial } from './denial.ts'
 import { createHerald } from './herald.ts'
 import { readManifestKey, readSecret } from './init.ts'
 import { createKeeper, type Keeper } from './keeper.ts'
-import { connectBroker, connectWitness } from './peers.ts'
 import { openPublisher, type Publisher } from './publisher.ts'
 import { openRegistry } from './registry.ts'
 import { addRoutes } from './routes.ts'
 import { openStore } from './store.ts'
+import { connectWitness } from './witness.ts'
 
 /** How often time is asked whether something is due; each failure in a row lets it wait one step longer. */
 const keepMilliseconds = { step: 1000, most: 30_000 }
@@ -51,7 +52,7 @@ export async function startAuthority(
   const charters = await openCharters(store, config.charter, parseTrustAnchor(JSON.parse(trustAnchor)))
   const charter = charters.newest
   const witness = connectWitness(config.witness_socket)
-  const broker = connectBroker(config.broker_socket)
+  const broker = openBrokerAdmin(config.broker_socket)
   const herald = createHerald(manifestKey, now)
   const registry = await openRegistry(store, now, (error) => {
     log.error({ error: error.message }, 'acknowledgements were not stored')

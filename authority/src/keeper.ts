@@ -3,30 +3,16 @@
  * @module
  */
 
+import type { BrokerAdmin } from '@countersign/broker/client'
 import { isWithin, verifyAttestation } from '@countersign/validator/attestation'
 import type { Charter } from '@countersign/validator/charter'
 import { DocumentRefusal } from '@countersign/validator/document'
-import { type Algorithm, importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
+import { type Algorithm, importPublicJwk } from '@countersign/validator/jws'
 import type { ManifestKey } from '@countersign/validator/manifest'
 import { noTrust, withKeys } from './command.ts'
 import { type Slot, windowOf } from './lifecycle.ts'
 import type { Publisher } from './publisher.ts'
 import { isHalfOver, keepUp, slotsInNeed } from './upkeep.ts'
-
-/** What a new key may sign, as its signer is asked to attest it. */
-export interface KeyRequest {
-  readonly realm: string
-  readonly alg: Algorithm
-  readonly iss: string
-  readonly tenants: readonly string[]
-  readonly token_types: readonly string[]
-  readonly max_ttl: number
-}
-
-/** What a key needs of the broker: a realm's signer makes it, and only the public half comes out. */
-export interface Broker {
-  generate(request: KeyRequest): Promise<{ readonly jwk: PublicJwk; readonly attestation: string }>
-}
 
 export interface Keeper {
   /** Does what is due now, if anything. Throws when broker or witness could not help; the next call tries again. */
@@ -36,7 +22,7 @@ export interface Keeper {
 export interface KeeperOptions {
   readonly charter: Charter
   readonly publisher: Publisher
-  readonly broker: Broker
+  readonly broker: Pick<BrokerAdmin, 'generate'>
   /** Whether every validator that listens has acknowledged the newest manifest. */
   readonly allHaveHeard: () => boolean
   readonly now: () => number
@@ -83,7 +69,11 @@ export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: 
 }
 
 /** Throws unless the signer attested exactly what the slot needs: such a key would spoil every manifest it is in. */
-async function makeKey({ realm, issuer, charter }: Slot, broker: Broker, now: number): Promise<ManifestKey> {
+async function makeKey(
+  { realm, issuer, charter }: Slot,
+  broker: KeeperOptions['broker'],
+  now: number,
+): Promise<ManifestKey> {
   const algorithm =
     charter.algorithms.find((name) => name === 'ES256') ?? (charter.algorithms[0] as Algorithm)
   const { tenants, tokenTypes, lifetimeSecondsMax } = charter

@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import type { KeyRequest } from '@countersign/broker/client'
 import { type LineServer, serveLines } from '@countersign/lines'
 import { createLog } from '@countersign/service'
 import { attestKey } from '@countersign/validator/attestation'
@@ -26,7 +27,6 @@ import {
 import { type Authority, startAuthority } from './authority.ts'
 import { type Command, signCommand } from './client.ts'
 import { configSchema } from './config.ts'
-import type { KeyRequest } from './keeper.ts'
 
 export interface TestAuthority {
   readonly world: TestWorld

@@ -4,10 +4,11 @@
  */
 
 import { keepConnected } from '@countersign/lines'
-import type { KeyCounts } from '@countersign/signer/client'
+import type { GeneratedKey, KeyCounts } from '@countersign/signer/client'
+import type { TokenType } from '@countersign/validator/entry'
 import type { Algorithm } from '@countersign/validator/jws'
 
-export type { KeyCounts }
+export type { GeneratedKey, KeyCounts }
 
 /** A token that an issuer wants. */
 export interface IssueRequest {
@@ -44,16 +45,35 @@ export interface Counters {
   readonly realms: Readonly<Record<string, { readonly keys: readonly KeyCounts[] }>>
 }
 
+/** What a new key may sign, as its signer is asked to attest it. */
+export interface KeyRequest {
+  readonly realm: string
+  readonly alg: Algorithm
+  /** Issuer template. */
+  readonly iss: string
+  readonly tenants: readonly string[]
+  readonly token_types: readonly TokenType[]
+  /** Left out: any audience. */
+  readonly audiences?: readonly string[]
+  readonly max_ttl: number
+}
+
 export interface BrokerAdmin {
+  /** Has the realm's signer make a key. Only the public half comes out, with the signer's attestation. */
+  generate(request: KeyRequest): Promise<GeneratedKey>
   /** What each signer has counted, by realm and key. */
   counters(): Promise<Counters>
   close(): void
 }
 
-const COUNTERS_MILLISECONDS_MAX = 5000
+const ADMIN_MILLISECONDS_MAX = 5000
 
 /** The admin socket, whether somebody listens there yet or not. */
 export function openBrokerAdmin(socket: string): BrokerAdmin {
-  const line = keepConnected(socket, COUNTERS_MILLISECONDS_MAX)
-  return { counters: () => line.call('counters', {}), close: line.close }
+  const line = keepConnected(socket, ADMIN_MILLISECONDS_MAX)
+  return {
+    generate: (request) => line.call('generate', request),
+    counters: () => line.call('counters', {}),
+    close: line.close,
+  }
 }

@@ -1,22 +1,12 @@
 /**
- * The two processes that the authority needs, as it sees them: the witness that logs manifests and the broker whose
- * signers make keys. Either may start later or be away for a while, so each call connects when it has to.
+ * The witness as the authority sees it: what it does not do is a denial of what was asked of the authority.
  * @module
  */
 
-import { keepConnected, type LineError } from '@countersign/lines'
+import type { LineError } from '@countersign/lines'
 import { createWitnessClient } from '@countersign/witness/client'
 import { Denial } from './denial.ts'
-import type { Broker } from './keeper.ts'
 import type { Witness } from './publisher.ts'
-
-/** A signer that has not made a key by then is away. */
-const GENERATE_MILLISECONDS_MAX = 5000
-
-export function connectBroker(socket: string): Broker & { close(): void } {
-  const line = keepConnected(socket, GENERATE_MILLISECONDS_MAX)
-  return { generate: (request) => line.call('generate', request), close: line.close }
-}
 
 export function connectWitness(socket: string): Witness & { close(): void } {
   const client = createWitnessClient(socket)
