@@ -4,7 +4,7 @@
  * @module
  */
 
-import { constants, createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto'
+import { constants, createPublicKey, createVerify, hash, type KeyObject, sign, verify } from 'node:crypto'
 import { decode } from './base64url.ts'
 import { type JsonObject, parseObject } from './json.ts'
 import { Refusal } from './refusal.ts'
@@ -108,18 +108,18 @@ export function verifySignature(
   input: string | Uint8Array,
   signature: Uint8Array,
 ): boolean {
-  const data = typeof input === 'string' ? Buffer.from(input) : input
   switch (algorithm) {
     case 'ES256':
-      return signature.length === 64 && verify('sha256', data, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      // Takes the string as it is, and is faster than the one-shot call by what reading both JSON objects costs.
+      return signature.length === 64 && createVerify('sha256').update(input).verify(rawEcdsa(key), signature)
     case 'EdDSA':
-      return signature.length === 64 && verify(null, data, key, signature)
+      return signature.length === 64 && verify(null, toBytes(input), key, signature)
     case 'PS256':
-      return verify('sha256', data, { key, ...pss }, signature)
+      return verify('sha256', toBytes(input), { key, ...pss }, signature)
     case 'RS256':
-      return verify('sha256', data, key, signature)
+      return verify('sha256', toBytes(input), key, signature)
     case 'ML-DSA-44':
-      return verify(null, data, key, signature)
+      return verify(null, toBytes(input), key, signature)
     default:
       return algorithm satisfies never
   }
@@ -131,10 +131,10 @@ export function signInput(
   privateKey: KeyObject,
   input: string | Uint8Array,
 ): Uint8Array {
-  const data = typeof input === 'string' ? Buffer.from(input) : input
+  const data = toBytes(input)
   switch (algorithm) {
     case 'ES256':
-      return sign('sha256', data, { key: privateKey, dsaEncoding: 'ieee-p1363' })
+      return sign('sha256', data, rawEcdsa(privateKey))
     case 'PS256':
       return sign('sha256', data, { key: privateKey, ...pss })
     case 'RS256':
@@ -145,6 +145,15 @@ export function signInput(
     default:
       return algorithm satisfies never
   }
+}
+
+function toBytes(input: string | Uint8Array): Uint8Array {
+  return typeof input === 'string' ? Buffer.from(input) : input
+}
+
+/** RFC 7518, section 3.4: r || s, where everybody else writes DER. */
+function rawEcdsa(key: KeyObject): { readonly key: KeyObject; readonly dsaEncoding: 'ieee-p1363' } {
+  return { key, dsaEncoding: 'ieee-p1363' }
 }
 
 /** RFC 7518, section 3.5: the salt is as long as the hash. */
