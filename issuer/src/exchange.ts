@@ -10,7 +10,7 @@
 
 import { isObject, type JsonObject } from '@countersign/validator/json'
 import type { ValidatedToken } from '@countersign/validator/validator'
-import { errors, type Provider } from 'oidc-provider'
+import { errors } from 'oidc-provider'
 import {
   buildTokenResponse,
   checkDpopReplay,
@@ -19,13 +19,10 @@ import {
 } from 'oidc-provider/lib/helpers/grants.js'
 import { tokenExchange } from './config.ts'
 import { generateTokenId, type Issue, made } from './issuance.ts'
-import type { People } from './people.ts'
 import { type Desk, examine } from './presented.ts'
 
 export interface ExchangeOptions {
-  readonly provider: Provider
   readonly desk: Desk
-  readonly people: People
   readonly issue: Issue
   /** Audiences that a client may handle tokens of. */
   readonly audiencesOf: (clientId: string) => readonly string[]
@@ -62,7 +59,8 @@ const parameters = [
 ] as const
 
 export function registerTokenExchange(options: ExchangeOptions): void {
-  const { provider, desk, people, issue, audiencesOf, lifetimeSeconds, now } = options
+  const { desk, issue, audiencesOf, lifetimeSeconds, now } = options
+  const { provider, accessTokens } = desk
 
   provider.registerGrantType<Parameters>(
     tokenExchange,
@@ -79,20 +77,19 @@ export function registerTokenExchange(options: ExchangeOptions): void {
       const audience = chooseAudience(subject, params, audiencesOf(client.clientId))
       const scope = narrowScope(subject, params.scope)
       const act = extendActors(subject, client.clientId)
-      await checkSubject(subject, provider, people)
 
       const iat = now()
       const exp = Math.min(subject.expiresAt, iat + lifetimeSeconds)
       const jti = generateTokenId()
       const { tokenId: parent } = subject
-      await desk.accessTokens.remember({
+      await accessTokens.remember({
         jti,
         parent,
-        grantId: await desk.accessTokens.grantOf(parent),
+        grantId: await accessTokens.grantOf(parent),
         expiresAt: exp,
       })
       // Asked again now that the new token hangs on the old one: a revocation in between has missed one of the two.
-      if (await desk.accessTokens.isRevoked(parent)) throw new errors.InvalidGrant('revoked')
+      if (await accessTokens.isRevoked(parent)) throw new errors.InvalidGrant('revoked')
       const { sid, auth_time, acr, amr } = subject.claims
       const accessToken = await made(
         issue('access', {
@@ -177,13 +174,4 @@ function extendActors(subject: ValidatedToken, clientId: string): JsonObject {
   }
   if (actors.length > ACTORS_MAX) throw new errors.InvalidGrant('too many have acted already')
   return { sub: clientId, ...(before !== undefined && { act: before }) }
-}
-
-/** A service speaks for itself; a person must still be one of ours, and not have been expelled since. */
-async function checkSubject(subject: ValidatedToken, provider: Provider, people: People): Promise<void> {
-  if ((await provider.Client.find(subject.subject)) !== undefined) return
-  const person = await people.find(subject.subject)
-  if (person === undefined || person.validAfter > subject.issuedAt) {
-    throw new errors.InvalidGrant('the subject may not act any more')
-  }
 }

@@ -8,13 +8,10 @@
 import { errors, type Provider } from 'oidc-provider'
 import { readForm } from './form.ts'
 import type { Context, Middleware } from './middleware.ts'
-import type { People } from './people.ts'
 import { type Desk, examine } from './presented.ts'
 
 export interface IntrospectionOptions {
-  readonly provider: Provider
   readonly desk: Desk
-  readonly people: People
   /** Audiences that a client may handle tokens of. */
   readonly audiencesOf: (clientId: string) => readonly string[]
   readonly revokeGrant: (grantId: string) => Promise<void>
@@ -26,7 +23,8 @@ export const revocationPath = '/revoke'
 type Client = NonNullable<Awaited<ReturnType<Provider['Client']['find']>>>
 
 export function createIntrospection(options: IntrospectionOptions): Middleware {
-  const { provider, desk, people, audiencesOf, revokeGrant } = options
+  const { desk, audiencesOf, revokeGrant } = options
+  const { provider, people } = desk
 
   return async (ctx, next) => {
     if (ctx.method !== 'POST') return next()

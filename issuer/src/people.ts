@@ -42,7 +42,7 @@ export function openPeople(database: Database, tenant: string, totpKey: Buffer, 
     },
 
     signIn: async (username, password) => {
-      const row = await enabled().where('username', '=', fold(username)).executeTakeFirst()
+      const row = await enabled().where('username', '=', foldUsername(username)).executeTakeFirst()
       const right = await verifyPassword(password, row?.password)
       return right && row !== undefined ? describe(row) : undefined
     },
@@ -67,7 +67,7 @@ export function openPeople(database: Database, tenant: string, totpKey: Buffer, 
       const known = await database
         .selectFrom('person')
         .where('tenant', '=', tenant)
-        .where('username', '=', fold(username))
+        .where('username', '=', foldUsername(username))
         .select('sub')
         .executeTakeFirst()
       if (known !== undefined) return
@@ -76,7 +76,7 @@ export function openPeople(database: Database, tenant: string, totpKey: Buffer, 
         .values({
           tenant,
           sub,
-          username: fold(username),
+          username: foldUsername(username),
           password: await hashPassword(password),
           totp_secret: totp_secret === undefined ? null : sealTotpSecret(totp_secret, owner(sub), totpKey),
           disabled_at: null,
@@ -106,6 +106,6 @@ function describe(row: {
 }
 
 /** So that nobody can register a name that reads like somebody else's. */
-function fold(username: string): string {
+export function foldUsername(username: string): string {
   return username.normalize('NFKC').trim().toLowerCase()
 }

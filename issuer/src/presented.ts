@@ -9,29 +9,38 @@ import { isObject } from '@countersign/validator/json'
 import { readCompact } from '@countersign/validator/jws'
 import { Refusal } from '@countersign/validator/refusal'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
+import type { Provider } from 'oidc-provider'
+import type { People } from './people.ts'
 import type { AccessTokens } from './revocation.ts'
 
 export interface Desk {
+  readonly provider: Provider
   /** Of access tokens of this realm, for each of its audiences. */
   readonly validator: Validator
-  readonly issuer: string
   readonly accessTokens: AccessTokens
+  readonly people: People
 }
 
 /**
  * The token if it is good here and now, else undefined. Who presents it is not its sender, so a binding to a key
  * (`cnf`) is not asked of them: the caller asks it, or passes it on.
  */
-export async function examine(
-  { validator, issuer, accessTokens }: Desk,
-  token: string,
-): Promise<ValidatedToken | undefined> {
-  const decision = validator.decide(token, { confirmation: { jkt: boundTo(token) } })
+export async function examine(desk: Desk, token: string): Promise<ValidatedToken | undefined> {
+  const decision = desk.validator.decide(token, { confirmation: { jkt: boundTo(token) } })
   if (!decision.accepted) return undefined
+  const { issuer, tokenId, subject, issuedAt } = decision.token
   // Another tenant of this realm has the same keys and audiences (T206).
-  if (decision.token.issuer !== issuer) return undefined
-  if (await accessTokens.isRevoked(decision.token.tokenId)) return undefined
+  if (issuer !== desk.provider.issuer) return undefined
+  if (await desk.accessTokens.isRevoked(tokenId)) return undefined
+  if (!(await mayAct(desk, subject, issuedAt))) return undefined
   return decision.token
+}
+
+/** A service speaks for itself; a person must still be one of ours, and not have been expelled since. */
+async function mayAct({ provider, people }: Desk, subject: string, issuedAt: number): Promise<boolean> {
+  if ((await provider.Client.find(subject)) !== undefined) return true
+  const person = await people.find(subject)
+  return person !== undefined && person.validAfter <= issuedAt
 }
 
 /** What the token says that it is bound to. Claimed by whoever presents it, so used for nothing but to compare. */

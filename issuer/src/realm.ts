@@ -72,8 +72,12 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
 
 /** From the charter, so that an issuer whose name nobody approved does not start. */
 function issuerTemplate(config: IssuerConfig, trust: TrustSource): string {
-  const templates = trust.state?.charter.realms.get(config.realm)?.issuers ?? []
-  const template = templates.find((issuer) => issuer.startsWith(config.public_url))
-  if (template !== undefined) return template
-  throw new Error(`the charter names no issuer of the realm ${config.realm} at ${config.public_url}`)
+  const { realm, public_url: base, tenants } = config
+  const templates = trust.state?.charter.realms.get(realm)?.issuers ?? []
+  const template = templates.find((issuer) => issuer === base || issuer.startsWith(`${base}/`))
+  if (template === undefined) throw new Error(`the charter names no issuer of the realm ${realm} at ${base}`)
+  if (tenants.length > 1 && !template.includes('{tenantid}')) {
+    throw new Error(`${template} cannot be the issuer of ${tenants.length} tenants`)
+  }
+  return template
 }

@@ -10,10 +10,13 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { tenants } from '@countersign/validator/testing'
 import { decodeJwt, decodeProtectedHeader } from 'jose'
 import { TOTP } from 'otpauth'
 import { FakeBrowser } from './fake-browser.ts'
 import { authorize, codeFrom, exchangeCode, nextCode, post, signIn } from './flows.ts'
+import { openPeople } from './people.ts'
+import { openIssuerDatabase } from './schema.ts'
 import { clientIds, passSeconds, password, startTestIssuer, type TestIssuer, totpSecret } from './testing.ts'
 
 const ada = 'ada@home.example'
@@ -115,6 +118,20 @@ test('T185 after five wrong guesses from one address it must wait, and says for 
   const other = new FakeBrowser(consumer)
   await startSignIn(other, consumer)
   assert.equal((await other.submit({ username: ada, password })).response, undefined, 'nobody else waits')
+  for (let guess = 0; guess < 6; guess++) {
+    const [fabrikam] = enterprise.issuers
+    const guesser = new FakeBrowser(enterprise)
+    await guesser.open((await authorize(enterprise, {}, fabrikam)).url)
+    await guesser.submit({ username: ada, password: `guess ${guess}` })
+  }
+  const [, northwind] = enterprise.issuers
+  const namesake = new FakeBrowser(enterprise)
+  await namesake.open((await authorize(enterprise, {}, northwind)).url)
+  assert.equal(
+    (await namesake.submit({ username: ada, password })).status,
+    200,
+    'nor a namesake of another tenant',
+  )
   passSeconds(900)
   const later = new FakeBrowser(consumer)
   await startSignIn(later, consumer)
@@ -237,6 +254,31 @@ test('T180 prompt=none says only that a sign-in is needed, and max_age is kept',
     (await browser.open((await authorize(consumer, { max_age: '300' })).url)).url.searchParams.get('code'),
   )
   assert.match((await browser.open((await authorize(consumer, { max_age: '60' })).url)).text, /Sign in/)
+})
+
+test('T191 T198 whoever is expelled is signed out everywhere, and signs in again only if not disabled', async () => {
+  const browser = new FakeBrowser(consumer)
+  const { url, verifier } = await authorize(consumer)
+  const { url: answer } = await signIn(browser, url)
+  const tokens = await exchangeCode(consumer, { code: answer.searchParams.get('code') ?? '', verifier })
+  const { sub = '' } = decodeJwt(tokens.id_token ?? '')
+  const refresh = { grant_type: 'refresh_token', refresh_token: tokens.refresh_token ?? '' }
+  passSeconds(1)
+  const database = await openIssuerDatabase(join(consumer.folder, 'issuer.sqlite'))
+  const people = openPeople(database, tenants.home, Buffer.alloc(32), () => Math.floor(Date.now() / 1000))
+  await people.expel(sub)
+  assert.equal(
+    (await post(consumer, '/introspect', clientIds.web, { token: refresh.refresh_token }))['active'],
+    false,
+  )
+  assert.equal((await post(consumer, '/token', clientIds.web, refresh)).error, 'invalid_grant')
+  assert.match((await browser.open((await authorize(consumer)).url)).text, /Sign in/)
+  assert.equal((await browser.submit({ username: ada, password })).response, undefined)
+  await people.expel(sub, { disabled: true })
+  assert.match((await browser.open((await authorize(consumer)).url)).text, /Sign in/)
+  assert.equal((await browser.submit({ username: ada, password })).status, 401)
+  await database.updateTable('person').set({ disabled_at: null }).execute()
+  await database.destroy()
 })
 
 test('signing out ends the session, its tokens, and tells the applications with a logout token that has a receipt', async () => {

@@ -14,7 +14,7 @@ import type { Context, Middleware } from './middleware.ts'
 import { networkOf } from './network.ts'
 import { consentPage, pageHeaders, type Scene, secondFactorPage, signInPage } from './pages.ts'
 import { Busy } from './password.ts'
-import type { People, Person } from './people.ts'
+import { foldUsername, type People, type Person } from './people.ts'
 
 export interface SignInOptions {
   readonly provider: Provider
@@ -97,7 +97,8 @@ export function createSignIn(options: SignInOptions): Middleware {
     if (interaction.prompt.name !== 'login') throw new errors.InvalidRequest('no password is due')
     const username = form.get('username') ?? ''
     const address = networkOf(ctx.req, options.addressHeader)
-    const account = username.normalize('NFKC').trim().toLowerCase()
+    // People of two tenants share names, and must not share limits.
+    const account = `${provider.issuer} ${foldUsername(username)}`
     const waitSeconds = passwords.take(account, address)
     if (waitSeconds > 0) return tooMany(ctx, interaction, waitSeconds, username)
     const person = await people.signIn(username, form.get('password') ?? '').catch((error: unknown) => {

@@ -46,7 +46,12 @@ export async function openTenant(
   tenant: { readonly id: string; readonly name: string },
   issuer: string,
 ): Promise<Provider> {
-  const { config, secrets, seed, database, trust, validator, issue, now } = realm
+  const { config, secrets, seed, database, trust, validator, log, now } = realm
+  const issue: Issue = (...request) =>
+    realm.issue(...request).catch((error: Error & { readonly code?: string }) => {
+      log.warn({ tenant: tenant.id, code: error.code, error: error.message }, 'no token was made')
+      throw error
+    })
   const scene: Scene = { tenant: tenant.name, host: new URL(issuer).host }
   const people = openPeople(database, tenant.id, Buffer.from(secrets.totp_key, 'base64url'), now)
   await plantSeed(database, tenant.id, people, seed)
@@ -75,11 +80,9 @@ export async function openTenant(
     validateHint: createHintValidator(config.realm, issuer, trust),
     now,
   })
-  const desk = { validator, issuer, accessTokens }
+  const desk = { provider, validator, accessTokens, people }
   registerTokenExchange({
-    provider,
     desk,
-    people,
     issue,
     audiencesOf,
     lifetimeSeconds: ACCESS_TOKEN_SECONDS,
@@ -89,9 +92,7 @@ export async function openTenant(
   provider.use(serveKeySet(() => keySetOf(trust.state?.manifest, config.realm, tenant.id)))
   provider.use(
     createIntrospection({
-      provider,
       desk,
-      people,
       audiencesOf,
       revokeGrant: (grantId) => revokeGrant(database, tenant.id, grantId, accessTokens),
     }),
@@ -109,7 +110,7 @@ export async function openTenant(
     }),
   )
   provider.on('server_error', (_ctx, error) => {
-    realm.log.error(
+    log.error(
       { error: error.message, cause: (error.cause as Error | undefined)?.message },
       'a request failed',
     )
