@@ -29,11 +29,6 @@ export class BoundedCache<Value> {
     this.#newer.set(key, value)
   }
 
-  delete(key: string): void {
-    this.#newer.delete(key)
-    this.#older.delete(key)
-  }
-
   clear(): void {
     this.#newer.clear()
     this.#older.clear()

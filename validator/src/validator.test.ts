@@ -409,6 +409,12 @@ test('T074 T075: a subject that is the client itself shows as such', () => {
     assert.equal(verdict(enterprise, twisted({ client_id })), 'malformed')
 })
 
+test('T078: how somebody signed in reaches the service as it was signed, for the route to judge', () => {
+  const how = { acr: 'urn:mfa', amr: ['pwd', 'otp'], auth_time: now - 7200 }
+  const { claims } = enterprise.validate(issue({ claims: how }))
+  assert.deepEqual({ acr: claims['acr'], amr: claims['amr'], auth_time: claims['auth_time'] }, how)
+})
+
 test('T077: scope is text with single spaces, and its tokens are compared whole', () => {
   for (const scope of [
     ['mail.read'],
