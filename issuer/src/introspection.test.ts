@@ -75,8 +75,14 @@ test('T204 of a token that is not good nothing is repeated, whatever it claims',
   for (const token of refused) assert.deepEqual(await introspect(consumer, token), inactive)
   assert.equal(
     (await introspect(consumer, world.issue({ claims })))['sub'],
-    'attacker-chosen',
-    'a good one is',
+    clientIds.web,
+    'of a good one it is',
+  )
+  const nobody = { ...claims, sub: 'attacker-chosen' }
+  assert.deepEqual(
+    await introspect(consumer, world.issue({ claims: nobody })),
+    inactive,
+    'nobody here has that name',
   )
   assert.equal((await post(consumer, '/introspect', clientIds.service, {})).error, 'invalid_request')
   assert.equal((await introspect(consumer, 'a'.repeat(100_000))).status, 413)
