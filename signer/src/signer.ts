@@ -89,9 +89,16 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   const { keystoreFile, passphrase, realm, trustAnchor, now = () => Date.now() / 1000 } = options
   const keystore = await openKeystore(keystoreFile, passphrase, realm)
   testSelf(keystore)
+  await using opened = new AsyncDisposableStack()
   const trusted = await Trusted.open(seenFile(keystoreFile), trustAnchor, now)
+  opened.adopt(trusted, () => trusted.close())
   const counters = new Map<string, Counter>()
-  for (const { kid } of keystore.keys) counters.set(kid, await Counter.open(counterFile(keystoreFile, kid)))
+  for (const { kid } of keystore.keys) {
+    const counter = await Counter.open(counterFile(keystoreFile, kid))
+    opened.adopt(counter, () => counter.close())
+    counters.set(kid, counter)
+  }
+  opened.move()
   return new Signer({ ...options, now }, keystore, trusted, counters)
 }
 
