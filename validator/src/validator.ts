@@ -74,7 +74,7 @@ const CLOCK_TOLERANCE_SECONDS_MAX = 60
 /** A validator that may decide by older trust has in effect none. */
 const MAX_STALE_SECONDS_MAX = 24 * 3600
 /** Each costs a signature or two for a token that is refused anyway, so a flood may not buy more of them. */
-const INVESTIGATIONS_PER_SECOND_MAX = 200
+const INVESTIGATIONS_PER_SECOND_MAX = 1000
 
 interface Cached {
   readonly token: ValidatedToken

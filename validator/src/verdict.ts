@@ -114,14 +114,23 @@ export function judge(token: string, question: Question, world: World, findings:
   }
 }
 
-/** Learns for the sighting of a refused token what the verdict did not get to, if the manifest has its key. */
-export function investigate(findings: Findings, { manifest, verifiedRoots }: World): void {
+/**
+ * Learns for the sighting of a refused token what the verdict did not get to, if the manifest has its key. `mayVerify`
+ * is asked before anything is verified that the verdict did not need.
+ */
+export function investigate(
+  findings: Findings,
+  { manifest, verifiedRoots }: World,
+  mayVerify: () => boolean,
+): void {
   const { jws } = findings
   const kid = jws?.header['kid']
   findings.key ??= typeof kid === 'string' ? manifest?.keys.get(kid) : undefined
   if (jws === undefined || manifest === undefined || findings.key === undefined) return
-  findings.signatureValid ??= isSignedBy(findings.key, jws)
-  findings.receiptValid ??= isCountersigned(findings.key, jws, manifest, verifiedRoots, findings)
+  if (findings.signatureValid !== undefined || !mayVerify()) return
+  findings.signatureValid = isSignedBy(findings.key, jws)
+  if (!findings.signatureValid) return
+  findings.receiptValid = isCountersigned(findings.key, jws, manifest, verifiedRoots, findings)
 }
 
 const tokenTypesByMediaType: ReadonlyMap<string, TokenType> = new Map(
