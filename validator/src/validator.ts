@@ -134,7 +134,7 @@ export function createValidator(options: ValidatorOptions): Validator {
       return validated
     } catch (error) {
       if (error instanceof Refusal && onSighting !== undefined) {
-        if (isUndecided(findings) && mayInvestigate(world.now)) investigate(findings, world)
+        investigate(findings, world, () => mayInvestigate(world.now))
         onSighting(sightingOf(error.reason, findings, world, network))
       }
       throw error
@@ -160,11 +160,6 @@ export function createValidator(options: ValidatorOptions): Validator {
   }
 
   return { validate, decide }
-}
-
-/** Whether there is more to learn. A wrong signature ends it: a flood of those must not use up what finds a right one. */
-function isUndecided({ signatureValid, receiptValid }: Findings): boolean {
-  return signatureValid === undefined || (signatureValid && receiptValid === undefined)
 }
 
 /**
