@@ -35,6 +35,9 @@ function route(mounted: readonly Mounted[]): RequestListener {
   })
   return (request, response) => {
     const { url = '/' } = request
+    // Browsers ask each host for one, whatever the page says.
+    if (url === '/favicon.ico')
+      return void response.writeHead(204, { 'cache-control': 'max-age=86400' }).end()
     const mount = mounts.find(({ path }) => url.startsWith(`${path}/`))
     if (mount === undefined) return notFound(response)
     // Said by the client or by a proxy, and believed from neither: the address of an issuer is its own (T181).
