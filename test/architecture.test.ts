@@ -127,6 +127,23 @@ test('architecture: the lock file holds what the manifests ask for', () => {
   }
 })
 
+test('T238: each package is pinned by its hash, and none runs a script at install that was not allowed to', () => {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  const { allowScripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const installed = Object.entries<Record<string, unknown>>(packages).filter(
+    ([path, { link }]) => path.startsWith('node_modules/') && link !== true,
+  )
+  assert.deepEqual(
+    installed.filter(([, { integrity }]) => !/^sha512-/.test(String(integrity))),
+    [],
+  )
+  const scripted = installed.filter(([, { hasInstallScript }]) => hasInstallScript === true)
+  assert.deepEqual(
+    scripted.map(([path]) => path.slice('node_modules/'.length)),
+    Object.keys(allowScripts),
+  )
+})
+
 function readHouse(): House {
   const sources = readSources('*/src/**/*.ts', 'test/**/*.ts', 'tools/**/*.ts', 'spec/**/*.ts')
   return {
