@@ -300,6 +300,35 @@ test('T171 a pushed request is its client’s, works once, and nothing but our o
   )
 })
 
+test('T169 what an answer in a form carries cannot become markup', async () => {
+  const state = '"><script>alert(1)</script>'
+  const browser = new FakeBrowser(consumer)
+  await signIn(browser, (await authorize(consumer)).url)
+  const { text } = await browser.open((await authorize(consumer, { response_mode: 'form_post', state })).url)
+  assert.match(text, /name="code"/)
+  assert.ok(!text.includes('<script>alert'))
+})
+
+test('T173 T177 T207 no client assertion, no device flow, no signed introspection answer: what is not there is not attacked', async () => {
+  const assertion = {
+    grant_type: 'client_credentials',
+    client_id: clientIds.service,
+    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+    client_assertion: consumer.world.issue({ claims: { sub: clientIds.service, iss: clientIds.service } }),
+  }
+  const [issuer = ''] = consumer.issuers
+  for (const path of ['/token', '/introspect', '/revoke', '/par']) {
+    const body = new URLSearchParams({ ...assertion, token: 'x' })
+    assert.equal((await consumer.fetch(issuer + path, { method: 'POST', body })).status, 401, path)
+  }
+  for (const path of ['/device', '/device/auth', '/backchannel', '/me', '/challenge', '/credential']) {
+    assert.equal((await consumer.fetch(issuer + path, { method: 'POST' })).status, 404, path)
+  }
+  const token = await serviceToken(consumer)
+  const jwt = { headers: { accept: 'application/token-introspection+jwt' } }
+  assert.equal((await post(consumer, '/introspect', clientIds.service, { token }, jwt))['active'], true)
+})
+
 test('T188 a refresh token used twice ends its family, on both sides', async () => {
   const first = await exchangeCode(consumer, await codeFrom(consumer))
   const second = await refresh(consumer, first.refresh_token)
