@@ -85,17 +85,17 @@ export const headerTricks: Step = {
 async function makeTricks(arena: Arena): Promise<{ token: string; reason: string }[]> {
   const claims = arena.victim('enterprise')
   const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
-  const own = { ...(await exportJWK(privateKey)), kid: 'mine' } as StolenKey
+  const own = { ...(await exportJWK(privateKey)), kid: 'mine' }
   const published = (await exportJWK(publicKey)) as JWK
   const jku = await serveOnce({ keys: [{ ...published, kid: 'mine' }] })
-  const kid = arena.keyInState('enterprise', 'active') ?? ''
+  const stolen = await arena.stealFreshKey('enterprise')
+  const { kid } = stolen
   const genuine = arena.follower.state?.manifest.keys.get(kid)
   const pem = createPublicKey({ key: { ...genuine?.jwk }, format: 'jwk' }).export({
     type: 'spki',
     format: 'pem',
   })
   const mac = `${segment({ alg: 'HS256', typ: 'at+jwt', kid })}.${segment(claims)}`
-  const stolen = await arena.steal('enterprise', kid)
   return [
     { token: await forge({ key: own, claims, header: { jwk: published } }), reason: 'header_not_allowed' },
     { token: await forge({ key: own, claims, header: { jku } }), reason: 'header_not_allowed' },
@@ -116,6 +116,7 @@ export const crossTenantActor: Step = {
   flaws: ['F14'],
   expectation: 'refused by gateway and token exchange',
   play: async (arena) => {
+    await arena.stealFreshKey('enterprise')
     const actortoken = await arena.genuineToken('enterprise')
     const [, other] = arena.ready.realms.enterprise.issuers
     const person = arena.ready.realms.enterprise.people.find(({ tenant }) => tenant === other?.tenant)
@@ -164,7 +165,7 @@ export const bothKeys: Step = {
     const alertMilliseconds = Math.round(performance.now() - startedAt)
     return {
       naiveAccepted,
-      held: offline,
+      held: offline && alert.rule === 'log_mismatch',
       outcome: `${offline ? 'accepted' : 'refused'} offline, then exposed by`,
       reason: alert.rule,
       figures: { 'milliseconds to exposure': alertMilliseconds },

@@ -39,7 +39,7 @@ export const foreignClaims: Step = {
   play: async (arena) => {
     const claims = arena.victim('enterprise')
     // The issuer that held its key itself would have signed anything.
-    const key = await arena.steal('consumer', arena.keyInState('consumer', 'active') ?? '')
+    const key = await arena.stealFreshKey('consumer')
     const naiveAccepted = (await arena.naive.accept(await forge({ key, claims }))) !== undefined
     const reason = await refusalOf(arena, claims)
     return {
