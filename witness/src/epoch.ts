@@ -75,8 +75,13 @@ export class EpochLog {
     const entries = await disk.open(`${folder}/entries`, 'append')
     if (entries === undefined) throw new LogFault('entries_missing', `${folder}/entries is gone`)
     const log = new EpochLog(disk, folder, entries, await Mark.open(disk, `${folder}/mark`))
-    await log.#recover(checkpoint, keep)
-    return log
+    try {
+      await log.#recover(checkpoint, keep)
+      return log
+    } catch (error) {
+      await log.close()
+      throw error
+    }
   }
 
   /** What is durable and may have been released. */
@@ -225,15 +230,19 @@ export class EpochLog {
 
 /** Reads tiles and bundles of an epoch's log, open or sealed. Throws RangeError for one that is not there, or not whole. */
 export function tileReader(disk: Disk, folder: string): (tile: TileName) => Promise<Uint8Array> {
-  const files = new Map<string, DiskFile>()
   return async (tile) => {
-    const path = tile.kind === 'entries' ? `${folder}/entries` : tilesFile(folder, tile.kind)
-    const file = files.get(path) ?? (await disk.open(path, 'read'))
-    const { offset, length } = tileSlice(tile)
-    const bytes = await file?.read(offset, length)
-    if (file === undefined || bytes?.length !== length) throw new RangeError(`there is no ${tilePath(tile)}`)
-    files.set(path, file)
-    return bytes
+    const file = await disk.open(
+      tile.kind === 'entries' ? `${folder}/entries` : tilesFile(folder, tile.kind),
+      'read',
+    )
+    try {
+      const { offset, length } = tileSlice(tile)
+      const bytes = await file?.read(offset, length)
+      if (bytes?.length !== length) throw new RangeError(`there is no ${tilePath(tile)}`)
+      return bytes
+    } finally {
+      await file?.close()
+    }
   }
 }
 

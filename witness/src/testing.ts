@@ -5,12 +5,16 @@
  */
 
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { decode } from '@countersign/validator/base64url'
 import { type Entry, encodeEntry } from '@countersign/validator/entry'
+import type { TestWorld } from '@countersign/validator/testing'
+import { configSchema, type WitnessConfig } from './config.ts'
 import type { Disk, DiskFile } from './disk.ts'
-import { createIdentity, type Identity } from './identity.ts'
+import { createIdentity, type Identity, type PublicIdentity } from './identity.ts'
+import { initWitness } from './init.ts'
 import type { WitnessLog } from './log.ts'
 import type { LogSource } from './source.ts'
 import { writeState } from './state.ts'
@@ -180,4 +184,37 @@ export class FaultyDisk implements Disk {
   #refuseIfGone(): void {
     if (this.faulted) throw new Error('the disk is gone')
   }
+}
+
+/** A witness's folder and configuration beside a test world's authority; who calls removes the folder. */
+export async function prepareWitness(
+  world: TestWorld,
+  authority: string,
+): Promise<{ readonly folder: string; readonly config: WitnessConfig; readonly keys: PublicIdentity }> {
+  const folder = mkdtempSync(join(tmpdir(), 'countersign-witness-'))
+  const file = (name: string, content: unknown): string => {
+    writeFileSync(join(folder, name), JSON.stringify(content), { mode: 0o600 })
+    return join(folder, name)
+  }
+  const keys = await initWitness(join(folder, 'data'), 'witness.test', '1')
+  const config = configSchema.parse({
+    data: join(folder, 'data'),
+    listen: { port: 0 },
+    append_socket: join(folder, 'append.sock'),
+    trust_anchor: file('trust-anchor.json', world.trustAnchor),
+    charter: file('charter.json', world.charterDocuments[0]),
+    authority,
+    epoch: '1',
+  })
+  return { folder, config, keys }
+}
+
+/** The entry that a token of the test world's key has. */
+export function worldEntry(world: TestWorld, serial: number, change: Partial<Entry> = {}): Uint8Array {
+  return testEntry(serial, {
+    keyThumbprint: decode(world.keys.consumer.kid),
+    issuedAt: world.now,
+    expiresAt: world.now + 300,
+    ...change,
+  }).bytes
 }

@@ -1,0 +1,344 @@
+/**
+ * Goal: the witness as others meet it: what its socket takes and refuses, what everybody can read and prove over HTTP,
+ * and that killing it at any moment costs no released receipt. Method: the service in this process, and then as a
+ * process that is killed under load, beside an authority that delivers a test world's manifests.
+ * @module
+ */
+
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type TestContext } from 'node:test'
+import { createLog } from '@countersign/service'
+import { decode } from '@countersign/validator/base64url'
+import { verifierOf } from '@countersign/validator/checkpoint'
+import { leafHash } from '@countersign/validator/entry'
+import { startFakeAuthority } from '@countersign/validator/fake-authority'
+import { importPublicJwk } from '@countersign/validator/jws'
+import type { ManifestLog } from '@countersign/validator/manifest'
+import { decodeReceipt, receiptKeyId, VerifiedRoots, verifyReceipt } from '@countersign/validator/receipt'
+import { createTestKey, createTestWorld, type TestWorld } from '@countersign/validator/testing'
+import { verifyInclusion } from '@countersign/validator/tree'
+import {
+  createWitnessClient,
+  epochSource,
+  fetchEntry,
+  followLog,
+  fsck,
+  type LogGrowth,
+  type WitnessClient,
+} from './client.ts'
+import type { PublicIdentity } from './identity.ts'
+import { prepareWitness, worldEntry } from './testing.ts'
+import { startWitness } from './witness.ts'
+
+interface TestWitness {
+  readonly world: TestWorld
+  readonly authority: Awaited<ReturnType<typeof startFakeAuthority>>
+  readonly client: WitnessClient
+  readonly url: string
+  readonly folder: string
+  readonly log: ManifestLog
+}
+
+async function start(t: TestContext): Promise<TestWitness> {
+  const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
+  const authority = await startFakeAuthority(world)
+  const { folder, config, keys } = await prepareWitness(world, authority.url)
+  const quiet = createLog('witness')
+  quiet.level = 'silent'
+  const running = await startWitness(config, quiet)
+  const client = createWitnessClient(config.append_socket)
+  t.after(async () => {
+    client.close()
+    await running.stop()
+    await authority.stop()
+    rmSync(folder, { recursive: true })
+  })
+  return { world, authority, client, url: String(running.ready['url']), folder, log: manifestLog(keys, '1') }
+}
+
+function manifestLog(keys: PublicIdentity, epoch: string): ManifestLog {
+  const receiptKey = importPublicJwk(keys.receipt_key).key
+  const origin = `${keys.name}/${epoch}`
+  return {
+    origin,
+    witness: keys.name,
+    receiptKeyId: receiptKeyId(origin, receiptKey),
+    receiptKey,
+    state: 'open',
+  }
+}
+
+async function codeOf(client: WitnessClient, entry: Uint8Array): Promise<string> {
+  const [result] = await client.append([entry], 1)
+  return result !== undefined && 'error' in result ? result.error.code : 'receipt'
+}
+
+test('a witness countersigns what the manifest allows, and everybody can prove it', async (t) => {
+  const { world, client, url, log } = await start(t)
+  const entries = [1, 2, 3, 4, 5].map((serial) => worldEntry(world, serial))
+  const results = await client.append(entries, 1)
+  const roots = new VerifiedRoots()
+  for (const [at, result] of results.entries()) {
+    assert.ok('receipt' in result)
+    const receipt = decodeReceipt(result.receipt)
+    verifyReceipt(receipt, leafHash(entries[at] as Uint8Array), log, roots)
+    assert.equal(receipt.start + receipt.offset, at)
+  }
+  const { vkey } = await client.status()
+  const known = { source: epochSource(url, log.origin), origin: log.origin, verifiers: [verifierOf(vkey)] }
+  await growTo(known, 5)
+  const proven = await fetchEntry(known, 3)
+  assert.ok(proven !== undefined)
+  assert.deepEqual(Buffer.from(proven.bytes), Buffer.from(entries[3] as Uint8Array))
+  const { path, checkpoint } = proven
+  assert.ok(verifyInclusion(leafHash(entries[3] as Uint8Array), 3, checkpoint.size, path, checkpoint.root))
+  assert.equal(await fetchEntry(known, 5), undefined)
+  const report = await fsck({ url, vkey })
+  assert.deepEqual([report.origin, report.size, report.keyCount], ['witness.test/1', 5, 1])
+})
+
+/** Follows until the log holds so many entries. */
+async function growTo(known: Parameters<typeof followLog>[0], size: number): Promise<LogGrowth> {
+  for await (const growth of followLog({ ...known, pollMilliseconds: 10 })) {
+    if (growth.position.size >= size) return growth
+  }
+  throw new Error('the log ended')
+}
+
+test('a stolen or mistaken key gets no receipt: each refusal has its code', async (t) => {
+  const { world, authority, client } = await start(t)
+  const { now } = world
+  const by = (kid: string, serial: number): Uint8Array =>
+    worldEntry(world, serial, { keyThumbprint: decode(kid) })
+  const standing = [...world.state.manifest.keys.values()].find(({ state }) => state === 'published')
+  assert.equal(await codeOf(client, by(createTestKey('ES256').kid, 1)), 'unknown_key')
+  assert.equal(await codeOf(client, by(standing?.kid ?? '', 1)), 'key_not_active')
+  assert.equal(
+    await codeOf(client, worldEntry(world, 1, { issuedAt: now - 90, expiresAt: now })),
+    'clock_off',
+  )
+  assert.equal(
+    await codeOf(client, worldEntry(world, 1, { issuedAt: now + 90, expiresAt: now + 95 })),
+    'clock_off',
+  )
+  assert.equal(await codeOf(client, worldEntry(world, 1, { expiresAt: now + 3601 })), 'lifetime_too_long')
+  assert.equal(await codeOf(client, worldEntry(world, 1, { expiresAt: now - 1 })), 'malformed')
+  assert.equal(await codeOf(client, worldEntry(world, 1).subarray(1)), 'malformed')
+  assert.equal(await codeOf(client, worldEntry(world, 1, { tokenType: 'manifest' })), 'unknown_key')
+  assert.equal(await codeOf(client, by(world.manifestKey.kid, 1)), 'unknown_key')
+  assert.equal(await codeOf(client, worldEntry(world, 1)), 'receipt')
+  assert.equal(await codeOf(client, worldEntry(world, 1)), 'serial_repeated')
+  for (const [state, code] of [
+    ['retiring', 'receipt'],
+    ['blocked', 'key_blocked'],
+    ['revoked', 'key_revoked'],
+  ] as const) {
+    const { manifest } = world.setState(world.keys.consumer.kid, state)
+    authority.push()
+    // The witness waits for the manifest that its caller knows.
+    const [result] = await client.append([worldEntry(world, manifest.version * 10)], manifest.version)
+    assert.equal(result !== undefined && 'error' in result ? result.error.code : 'receipt', code)
+  }
+})
+
+test('T144: a serial that does not rise is refused, within a call, across calls and across keys alike', async (t) => {
+  const { world, client } = await start(t)
+  const results = await client.append(
+    [7, 8, 8, 5, 9].map((serial) => worldEntry(world, serial)),
+    1,
+  )
+  const codes = results.map((result) => ('error' in result ? result.error.code : 'receipt'))
+  assert.deepEqual(codes, ['receipt', 'receipt', 'serial_repeated', 'serial_repeated', 'receipt'])
+  assert.equal(await codeOf(client, worldEntry(world, 9)), 'serial_repeated')
+  const other = { keyThumbprint: decode(world.keys.enterprise.kid) }
+  assert.equal(await codeOf(client, worldEntry(world, 1, other)), 'receipt')
+})
+
+test('manifests are logged by the key of the charter alone, each version once', async (t) => {
+  const { world, client } = await start(t)
+  const entry = (version: number): Uint8Array =>
+    worldEntry(world, version, { tokenType: 'manifest', keyThumbprint: decode(world.manifestKey.kid) })
+  assert.equal((await client.status()).manifest_version, 0)
+  assert.equal(await codeOf(client, entry(3)), 'receipt')
+  assert.equal(await codeOf(client, entry(3)), 'serial_repeated')
+  assert.equal(await codeOf(client, entry(2)), 'serial_repeated')
+  assert.equal((await client.status()).manifest_version, 3)
+})
+
+test('the log is served as C2SP tlog-tiles asks, and nothing beside it', async (t) => {
+  const { world, client, url, log } = await start(t)
+  await client.append(
+    Array.from({ length: 300 }, (_, at) => worldEntry(world, at + 1)),
+    1,
+  )
+  const { vkey } = await client.status()
+  await growTo(
+    { source: epochSource(url, log.origin), origin: log.origin, verifiers: [verifierOf(vkey)] },
+    300,
+  )
+  const get = (path: string): Promise<Response> => fetch(`${url}${path}`)
+  const checkpoint = await get('/checkpoint')
+  assert.equal(checkpoint.headers.get('content-type'), 'text/plain; charset=utf-8')
+  assert.equal(checkpoint.headers.get('cache-control'), 'no-cache')
+  assert.match(
+    await checkpoint.text(),
+    /^witness\.test\/1\n300\n[A-Za-z0-9+/]{43}=\n\n(— witness\.test\S* \S+\n){3}$/,
+  )
+  const lengths: readonly (readonly [path: string, bytes: number])[] = [
+    ['/tile/0/000', 8192],
+    ['/tile/0/001.p/44', 44 * 32],
+    ['/tile/0/001.p/7', 7 * 32],
+    ['/tile/1/000.p/1', 32],
+    ['/tile/entries/000', 256 * 92],
+    ['/tile/entries/001.p/44', 44 * 92],
+    ['/epochs/1/tile/0/000', 8192],
+  ]
+  for (const [path, bytes] of lengths) {
+    const response = await get(path)
+    assert.equal(response.status, 200, path)
+    assert.equal(response.headers.get('content-type'), 'application/octet-stream')
+    assert.match(response.headers.get('cache-control') ?? '', /immutable/)
+    assert.equal((await response.arrayBuffer()).byteLength, bytes, path)
+  }
+  for (const path of [
+    '/tile/0/001',
+    '/tile/0/001.p/45',
+    '/tile/0/000.p/0',
+    '/tile/0/000.p/256',
+    '/tile/0/0',
+    '/tile/00/000',
+    '/tile/0/x000/000',
+    '/tile/0/..%2f..%2fstate.json',
+    '/tile/64/000',
+    '/tile/2/000.p/1',
+    '/epochs/2/checkpoint',
+    '/epochs/../identity.json',
+    '/identity.json',
+  ]) {
+    const response = await get(path)
+    assert.equal(response.status, 404, path)
+    await response.body?.cancel()
+  }
+})
+
+test('a sealed epoch stays readable, the next begins, and serials go on', async (t) => {
+  const { world, client, url } = await start(t)
+  assert.equal(await codeOf(client, worldEntry(world, 5)), 'receipt')
+  const first = await client.status()
+  const second = await client.seal('1')
+  assert.deepEqual(second.logs, [
+    { origin: 'witness.test/1', state: 'sealed' },
+    { origin: 'witness.test/2', state: 'open' },
+  ])
+  assert.equal(second.size, 0)
+  assert.equal(await codeOf(client, worldEntry(world, 5)), 'serial_repeated')
+  assert.equal(await codeOf(client, worldEntry(world, 6)), 'receipt')
+  await assert.rejects(client.seal('1', '3'), { code: 'epoch_mismatch' })
+  await assert.rejects(client.seal('2', '1'), { code: 'epoch_mismatch' })
+  const sealed = await fsck({ url: `${url}/epochs/1`, vkey: first.vkey })
+  assert.deepEqual([sealed.origin, sealed.size], ['witness.test/1', 1])
+  await growTo(
+    {
+      source: epochSource(url, 'witness.test/2'),
+      origin: 'witness.test/2',
+      verifiers: [verifierOf(second.vkey)],
+    },
+    1,
+  )
+  assert.equal((await fsck({ url, vkey: second.vkey })).origin, 'witness.test/2')
+})
+
+test('only its own user may open the socket or read the keys', async (t) => {
+  const { folder } = await start(t)
+  for (const file of ['append.sock', 'data/identity.json', 'data/state.json', 'data/epochs/1/entries']) {
+    assert.equal(statSync(join(folder, file)).mode & 0o077, 0, file)
+  }
+})
+
+test('T137: one witness per folder', async (t) => {
+  const { world, authority, folder } = await start(t)
+  const { config } = await prepareWitness(world, authority.url)
+  const quiet = createLog('witness')
+  await assert.rejects(startWitness({ ...config, data: join(folder, 'data') }, quiet), /another witness/)
+  rmSync(join(config.data, '..'), { recursive: true })
+})
+
+test('T138 T139: killed under load at any moment, it comes back with every receipt that left', async (t) => {
+  const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
+  const authority = await startFakeAuthority(world)
+  const { folder, config, keys } = await prepareWitness(world, authority.url)
+  const configFile = join(folder, 'config.json')
+  writeFileSync(configFile, JSON.stringify(config))
+  let child: ChildProcess | undefined
+  t.after(async () => {
+    child?.kill('SIGKILL')
+    await authority.stop()
+    rmSync(folder, { recursive: true })
+  })
+  const released = new Map<number, string>()
+  let serial = 0
+  for (let round = 0; round < 4; round++) {
+    child = run(configFile)
+    await started(child)
+    const client = createWitnessClient(config.append_socket)
+    const gone = once(child, 'exit')
+    const kill = 3 + 7 * round
+    for (let call = 0; call <= kill; call++) {
+      // Several calls are under way, so that the kill falls between a commit and the next.
+      if (call === kill) child.kill('SIGKILL')
+      const entries = Array.from({ length: 40 }, () => worldEntry(world, ++serial))
+      const appending = client.append(entries, 1).then(
+        (results) => {
+          for (const [at, result] of results.entries()) {
+            assert.ok('receipt' in result, JSON.stringify(result))
+            const receipt = decodeReceipt(result.receipt)
+            const entry = entries[at] as Uint8Array
+            verifyReceipt(receipt, leafHash(entry), manifestLog(keys, '1'))
+            released.set(receipt.start + receipt.offset, Buffer.from(entry).toString('hex'))
+          }
+        },
+        () => {},
+      )
+      if (call % 4 === 3) await appending
+    }
+    await gone
+    client.close()
+  }
+  child = run(configFile)
+  const ready = await started(child)
+  await fsck({ url: ready.url, vkey: ready.vkey })
+  const known = {
+    source: epochSource(ready.url, 'witness.test/1'),
+    origin: 'witness.test/1',
+    verifiers: [verifierOf(ready.vkey)],
+  }
+  assert.ok(released.size > 100)
+  for await (const { entries, position, checkpoint } of followLog(known)) {
+    for (const { index, bytes } of entries) {
+      const expected = released.get(index)
+      if (expected !== undefined) assert.equal(Buffer.from(bytes).toString('hex'), expected)
+      released.delete(index)
+    }
+    if (position.size === checkpoint.size) break
+  }
+  assert.equal(released.size, 0)
+  const gone = once(child, 'exit')
+  child.kill('SIGTERM')
+  assert.deepEqual((await gone)[0], 0)
+})
+
+function run(configFile: string): ChildProcess {
+  return fork(new URL('main.ts', import.meta.url), ['--config', configFile], { stdio: 'ignore' })
+}
+
+/** What the process says once it answers. */
+async function started(child: ChildProcess): Promise<{ readonly url: string; readonly vkey: string }> {
+  const ended = once(child, 'exit').then(() => assert.fail('the witness ended at its start'))
+  const [{ ready }] = await Promise.race([once(child, 'message'), ended])
+  ended.catch(() => {})
+  return ready
+}
