@@ -1,6 +1,6 @@
 /**
  * Keeps the tables of docs/attacks.md and docs/flaws.md true: the last column of each row names the tests whose titles
- * carry its number (T084, F4). A row that no test names keeps the reason a person wrote there: `later: <topic>` or
+ * carry its number (T084, F4), and the steps of the drill. A row that no test names keeps the reason a person wrote there: `later: <topic>` or
  * `not applicable: <why>`. Beside tests, a reason that begins `the rest later:` or `the rest not applicable:` stays.
  *
  *     node tools/evidence.ts    rewrites both documents; test/docs.test.ts fails where somebody should have
@@ -9,6 +9,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { steps } from '../drill/src/steps/index.ts'
 import { readSources, readStrings, root } from './source.ts'
 
 /** A test that names attacks or flaws. */
@@ -21,8 +22,10 @@ export interface Named {
 /** Tests by the number that they name. */
 export type Evidence = ReadonlyMap<string, readonly Named[]>
 
-/** Where titles are looked for: the tests, and the steps of the drill, which are run as a test. */
-const SOURCES = ['*/src/**/*.test.ts', 'test/**/*.test.ts', 'drill/src/**/*.ts'] as const
+/** Where titles are looked for, besides the steps of the drill. */
+const SOURCES = ['*/src/**/*.test.ts', 'test/**/*.test.ts'] as const
+
+const DRILL = 'drill/src/steps/index.ts'
 
 export const documents: readonly string[] = ['docs/attacks.md', 'docs/flaws.md']
 
@@ -33,16 +36,20 @@ const NUMBER = /\b(?:T(\d{3})(?:\s*[-–]\s*T(\d{3}))?|F(\d{1,2}))\b/g
 
 const ROW = /^\| ([TF]\d+) \|(.*)\| ([^|]*) \|$/
 
-/** Reads every title in the tree that names an attack or a flaw. */
+/** Reads every title in the tree that names an attack or a flaw; the steps of the drill come first. */
 export function readEvidence(): Evidence {
   const evidence = new Map<string, Named[]>()
+  const add = (number: string, named: Named): void => {
+    evidence.set(number, [...(evidence.get(number) ?? []), named])
+  }
+  for (const { title, flaws } of steps) {
+    for (const flaw of flaws) add(flaw, { title: `drill: ${title}`, path: DRILL })
+  }
   for (const [path, text] of readSources(...SOURCES)) {
     for (const title of new Set(readStrings(path, text))) {
       // One word is no title: a hexadecimal digit pair looks like a flaw.
       if (!title.includes(' ')) continue
-      for (const number of numbersIn(title)) {
-        evidence.set(number, [...(evidence.get(number) ?? []), { title, path }])
-      }
+      for (const number of numbersIn(title)) add(number, { title, path })
     }
   }
   return evidence
