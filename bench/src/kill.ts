@@ -6,16 +6,19 @@
 
 import { connectCrowd, operate, type System } from '@countersign/cli/client'
 import type { Follower } from '@countersign/validator/follow'
+import type { KeyState } from '@countersign/validator/manifest'
 import type { Row } from './table.ts'
 
 const VALIDATORS = 100
 const KILLS = 25
+const PATIENCE_MILLISECONDS = 5000
 
 export async function measureKill({ authority }: System): Promise<Row[]> {
   const crowd = await connectCrowd(authority, VALIDATORS)
   const milliseconds: number[] = []
   try {
     for (let kill = 0; kill < KILLS; kill++) {
+      await nextKeyOf(crowd[0], 'consumer')
       await operate(authority, { op: 'rotate', realm: 'consumer', reason: 'bench' })
       const kid = activeKey(crowd[0], 'consumer')
       const killed = await operate(authority, { op: 'block', kid, reason: 'bench' })
@@ -35,8 +38,20 @@ export async function measureKill({ authority }: System): Promise<Row[]> {
 
 /** The key that the realm signs with, as a follower knows it. */
 export function activeKey(follower: Follower | undefined, realm: string): string {
+  const kid = keyInState(follower, realm, 'active')
+  if (kid === undefined) throw new Error(`${realm} has no active key`)
+  return kid
+}
+
+/** Settles once a next key stands ready: a rotation takes it, and the authority then publishes another. */
+async function nextKeyOf(follower: Follower | undefined, realm: string): Promise<void> {
+  while (keyInState(follower, realm, 'published') === undefined) {
+    const version = follower?.state?.manifest.version ?? 0
+    await follower?.waitForVersion(version + 1, PATIENCE_MILLISECONDS)
+  }
+}
+
+function keyInState(follower: Follower | undefined, realm: string, state: KeyState): string | undefined {
   const keys = [...(follower?.state?.manifest.keys.values() ?? [])]
-  const key = keys.find((candidate) => candidate.realm === realm && candidate.state === 'active')
-  if (key === undefined) throw new Error(`${realm} has no active key`)
-  return key.kid
+  return keys.find((key) => key.realm === realm && key.state === state)?.kid
 }
