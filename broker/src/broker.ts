@@ -123,6 +123,9 @@ function adminMethods(signers: ReadonlyMap<string, SupervisedSigner>) {
       if (signer === undefined) throw new LineError('unknown_realm', 'there is no signer for this realm')
       return signer.ask((process) => process.generate(request))
     },
+    status: () => ({
+      signers: [...signers].map(([realm, { manifestVersion }]) => ({ realm, version: manifestVersion })),
+    }),
     counters: async () => {
       const realms: Record<string, { readonly keys: readonly KeyCounts[] }> = {}
       for (const [realm, signer] of signers)

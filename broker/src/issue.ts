@@ -62,14 +62,15 @@ function readReceipt(
   if (result === undefined) return problem('witness_unavailable', 'the witness gave no receipt', true)
   if ('receipt' in result) return { id, receipt: result.receipt }
   const { code, message } = result.error
-  if (code !== 'serial_repeated') return problem(code, message, false)
+  // Its follower catches up, or it is cut off for longer; either way this entry was not logged.
+  if (code !== 'serial_repeated') return problem(code, message, code === 'manifest_stale')
   onAlarm(SERIAL_REPEATED)
   return problem(code, SERIAL_REPEATED, false)
 }
 
 const SERIAL_REPEATED =
-  'the witness has logged this serial before: the counters of this signer went back, as when a machine or a folder ' +
-  'is restored from a copy. Nothing is signed with the key any more; revoke it and let another take its place'
+  'the witness has logged this serial before, so no token was made: the counters of this signer went back, as when a ' +
+  'machine or a folder is restored from a copy, or a second signer runs on one. Find out which, and replace the key'
 
 function refuseUnwitnessed(error: unknown): never {
   if (error instanceof LineError && !error.retryable) throw error

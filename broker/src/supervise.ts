@@ -12,6 +12,8 @@ import type { SignerProcess } from '@countersign/signer/client'
 import type { TrustDocuments } from '@countersign/validator/trust'
 
 export interface SupervisedSigner {
+  /** Version of the manifest that the signer has taken; 0 while there is none. */
+  readonly manifestVersion: number
   /** Settles once there is a signer that has been brought a manifest; rejects with `signer_unavailable` after so long. */
   ready(milliseconds: number): Promise<void>
   /** Asks the signer that is there. Rejects with `signer_unavailable` when there is none, or it ends or hangs. */
@@ -41,14 +43,13 @@ export async function superviseSigner({
   const stopping = new AbortController()
   let documents: TrustDocuments | undefined
   let signer: SignerProcess | undefined
-  let isReady = false
+  let manifestVersion = 0
   let becomesReady = Promise.withResolvers<void>()
 
   async function bring(to: SignerProcess): Promise<void> {
     if (documents === undefined) return
     try {
-      await to.trust(documents)
-      isReady = true
+      manifestVersion = await to.trust(documents)
       becomesReady.resolve()
     } catch (error) {
       log.error({ realm, error: (error as Error).message }, 'the signer did not take the manifest')
@@ -58,14 +59,14 @@ export async function superviseSigner({
   async function keep(first: SignerProcess): Promise<void> {
     for (let current: SignerProcess | undefined = first; current !== undefined; ) {
       signer = current
+      await bring(current)
       await current.exited
       signer = undefined
-      if (isReady) becomesReady = Promise.withResolvers()
-      isReady = false
+      if (manifestVersion > 0) becomesReady = Promise.withResolvers()
+      manifestVersion = 0
       if (stopping.signal.aborted) return
       log.error({ realm }, 'the signer has ended and is started anew')
       current = await startAnew()
-      if (current !== undefined) await bring(current)
     }
   }
 
@@ -87,8 +88,11 @@ export async function superviseSigner({
   const keeping = keep(await start())
 
   return {
+    get manifestVersion() {
+      return manifestVersion
+    },
     ready: async (milliseconds) => {
-      if (isReady) return
+      if (manifestVersion > 0) return
       const late = AbortSignal.timeout(milliseconds)
       const tooLate = new Promise<never>((_, reject) => {
         late.onabort = () => reject(unavailable('the signer is not ready'))

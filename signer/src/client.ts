@@ -30,7 +30,8 @@ export interface SignerProcess {
   readonly pid: number
   /** Settles when the process has ended. */
   readonly exited: Promise<void>
-  trust(documents: TrustDocuments): Promise<void>
+  /** Gives the version of the manifest that is in force now. */
+  trust(documents: TrustDocuments): Promise<number>
   prepare(requests: readonly SigningRequest[]): Promise<readonly (PreparedAnswer | Problem)[]>
   sign(
     requests: readonly { readonly id: number; readonly receipt: string }[],
@@ -57,7 +58,8 @@ export async function startSigner(files: SignerFiles): Promise<SignerProcess> {
   const signer: SignerProcess = {
     pid: child.pid as number,
     exited,
-    trust: async ({ charters, manifest }) => void (await call('trust', { charters, manifest })),
+    trust: async ({ charters, manifest }) =>
+      (await call<{ version: number }>('trust', { charters, manifest })).version,
     prepare: async (requests) =>
       (await call<{ prepared: readonly (PreparedAnswer | Problem)[] }>('prepare', { requests })).prepared,
     sign: async (requests) =>

@@ -54,6 +54,26 @@ test('after an orderly stop serials go on without a gap', async () => {
   rmSync(dirname(signer.options.keystoreFile), { recursive: true })
 })
 
+test('calls at the same time are answered in the order of their serials, whichever keys they use', async () => {
+  const signer = await newSigner()
+  await signer.addKey('EdDSA')
+  const answers: { kid: string; serial: number }[] = []
+  await Promise.all(
+    Array.from({ length: 20 }, async (_, call) => {
+      const algorithms = call % 2 === 0 ? ['ES256', 'EdDSA'] : ['EdDSA', 'ES256']
+      const requests = algorithms.map((alg) => ({ type: 'access', claims: signer.claims(), alg }))
+      const { prepared } = await signer.signer.prepare({ requests })
+      for (const each of prepared)
+        if ('entry' in each) answers.push({ kid: each.kid, serial: decodeEntry(decode(each.entry)).serial })
+    }),
+  )
+  for (const ofKey of Map.groupBy(answers, ({ kid }) => kid).values())
+    assert.deepEqual(
+      ofKey.map(({ serial }) => serial),
+      Array.from({ length: 20 }, (_, at) => at + 1),
+    )
+})
+
 test('K12: a signer whose counters or memory of manifests are gone does not start', async () => {
   const signer = await newSigner()
   const folder = dirname(signer.options.keystoreFile)

@@ -130,6 +130,7 @@ export class Signer {
   #keystore: Keystore
   #held: ReadonlyMap<string, HeldKey>
   #nextId = 1
+  #taking: Promise<unknown> = Promise.resolve()
   /** Changes of the keystore, one after the other. */
   #changing: Promise<unknown> = Promise.resolve()
 
@@ -169,7 +170,7 @@ export class Signer {
     const keys = this.#signingKeys(now)
     this.#forgetLate()
     const drafts = requests.map((request) => attempt(() => this.#admit(draftToken(request, keys, now))))
-    const serials = await this.#takeSerials(drafts.filter((draft): draft is Draft => !isProblem(draft)))
+    const serials = await this.#inTurn(drafts.filter((draft): draft is Draft => !isProblem(draft)))
     return {
       prepared: drafts.map((draft) => (isProblem(draft) ? draft : this.#keep(draft, serials))),
     }
@@ -263,6 +264,13 @@ export class Signer {
     if (!this.#rate.take(draft.key.kid))
       throw new LineError('rate_limited', 'the key signs no faster', { retryable: true })
     return draft
+  }
+
+  /** One call after the other, since the witness wants the serials of each key in the order of the answers. */
+  #inTurn(drafts: readonly Draft[]): Promise<ReadonlyMap<Draft, number>> {
+    const taken = this.#taking.then(() => this.#takeSerials(drafts))
+    this.#taking = taken.catch(() => {})
+    return taken
   }
 
   /** The next serials of each key, in the order of the drafts. */
