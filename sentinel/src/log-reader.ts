@@ -137,7 +137,8 @@ export function createLogReader(options: LogReaderOptions): LogReader {
       }
       const check = (): void => {
         const states = [...following.values()]
-        if (states.length > 0 && states.every(({ readPastMs }) => readPastMs >= afterMs)) settle(true)
+        if (ending.signal.aborted) settle(false)
+        else if (states.length > 0 && states.every(({ readPastMs }) => readPastMs >= afterMs)) settle(true)
       }
       waiting.add(check)
       check()
@@ -157,6 +158,7 @@ export function createLogReader(options: LogReaderOptions): LogReader {
     },
     stop: async () => {
       ending.abort()
+      for (const check of waiting) check()
       await Promise.all([...following.values()].map(({ done }) => done))
     },
   }

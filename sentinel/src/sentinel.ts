@@ -7,6 +7,7 @@
 
 import { mkdirSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { createAlarm } from './alarm.ts'
@@ -39,7 +40,7 @@ export async function startSentinel(
   const ending = new AbortController()
 
   mkdirSync(config.data, { recursive: true, mode: 0o700 })
-  const database = await openStore(config.data)
+  const database = await openStore(join(config.data, 'sentinel.sqlite'))
   const alarm = createAlarm({ database, policy, trust, isDelivered: config.webhook !== undefined, now })
   const metrics = createMetrics()
   const reader = createLogReader({

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { join } from 'node:path'
 import { type Migrations, openDatabase } from '@countersign/service/database'
 import { type Generated, type Kysely, sql, type Transaction } from 'kysely'
 
@@ -74,8 +73,9 @@ export type Database = Kysely<Tables>
 /** A database, or a transaction on it. */
 export type Session = Kysely<Tables> | Transaction<Tables>
 
-export function openStore(folder: string): Promise<Database> {
-  return openDatabase<Tables>(join(folder, 'sentinel.sqlite'), migrations)
+/** Opens the file, or a new database in memory (`:memory:`) for tests. */
+export function openStore(file: string): Promise<Database> {
+  return openDatabase<Tables>(file, migrations)
 }
 
 /** Reports past the age at which they are still taken in, and what was accepted, found in the log, and long ago. */

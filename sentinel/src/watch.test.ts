@@ -1,0 +1,79 @@
+/**
+ * Goal: what fails by not happening is noticed in time, and not before. Method: states and times on both sides of each
+ * limit.
+ */
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Acks } from '@countersign/authority/client'
+import { createTestWorld } from '@countersign/validator/testing'
+import type { Finding } from './alert.ts'
+import { createPacer, createSilenceWatch, findOldKeys, findStaleLogs } from './watch.ts'
+
+const DAY = 24 * 3600
+
+test('K5 F5: a key past 80 % of its age is a warning, past all of it critical', () => {
+  const world = createTestWorld()
+  const agedBy = (days: number): Finding[] =>
+    findOldKeys(world.state, world.now + days * DAY).filter(({ realm }) => realm === 'consumer')
+  const severitiesAt = (days: number): Set<string> => {
+    const found = agedBy(days)
+    for (const { rule } of found) assert.equal(rule, 'key_over_age')
+    return new Set(found.map(({ severity }) => severity))
+  }
+  assert.deepEqual(severitiesAt(11.1), new Set())
+  assert.deepEqual(severitiesAt(11.3), new Set(['warning']))
+  assert.deepEqual(severitiesAt(14), new Set(['critical']))
+})
+
+test('F5: a key that signs no more grows no older', () => {
+  const world = createTestWorld()
+  const { kid } = world.keys.consumer
+  assert.ok(findOldKeys(world.state, world.now + 20 * DAY).some((finding) => finding.kid === kid))
+  const state = world.setState(kid, 'retired')
+  assert.ok(!findOldKeys(state, world.now + 20 * DAY).some((finding) => finding.kid === kid))
+})
+
+test('T121 R1: a validator that stays behind is silent, one that catches up in time is not', () => {
+  const find = createSilenceWatch(60)
+  assert.deepEqual(find(acks('slow', 'quick'), 1000), [])
+  assert.deepEqual(find(acks('slow'), 1030), [])
+  // Behind again, by another version: its time begins anew.
+  assert.deepEqual(find(acks('slow', 'quick'), 1059), [])
+  const [finding, ...others] = find(acks('slow', 'quick'), 1061)
+  assert.deepEqual(others, [])
+  assert.equal(finding?.rule, 'validator_silent')
+  assert.equal(finding?.actor, 'slow')
+  assert.equal(finding?.seenAt, 1_000_000)
+})
+
+test('L6: an open log that has signed nothing for ten seconds is stale, a sealed one never', () => {
+  const log = (signedAt: number, isOpen = true) => ({
+    origin: 'witness.example/2026',
+    isOpen,
+    size: 1,
+    signedAt,
+  })
+  assert.deepEqual(findStaleLogs([log(1000)], 0, 1010), [])
+  const [finding] = findStaleLogs([log(1000)], 0, 1010.5)
+  assert.equal(finding?.rule, 'checkpoint_stale')
+  assert.equal(finding?.severity, 'critical')
+  assert.deepEqual(findStaleLogs([log(1000, false)], 0, 5000), [])
+  // The sentinel has only just begun to read.
+  assert.deepEqual(findStaleLogs([log(0)], 5000, 5005), [])
+  assert.equal(findStaleLogs([log(0)], 5000, 5011).length, 1)
+})
+
+test('T267: a condition that lasts is told when it begins, every ten minutes, and when it begins again', () => {
+  const pace = createPacer()
+  const stale = findStaleLogs([{ origin: 'a', isOpen: true, size: 1, signedAt: 0 }], 0, 1000)
+  assert.equal(pace(stale, 0).length, 1)
+  for (let at = 1; at < 600; at += 7) assert.equal(pace(stale, at).length, 0)
+  assert.equal(pace(stale, 600).length, 1)
+  assert.equal(pace([], 601).length, 0)
+  assert.equal(pace(stale, 602).length, 1)
+})
+
+function acks(...silent: string[]): Acks {
+  return { version: 2, validators: [], silent }
+}
