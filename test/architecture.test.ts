@@ -76,7 +76,7 @@ const planted: Readonly<Record<string, { house: House; found: RegExp }>> = {
     house: house({
       'issuer/src/pages.ts': `export const page = () => ''\nregister(page)`,
       'issuer/src/main.ts': `await page()`,
-      'drill/src/steal.ts': `if (import.meta.main) steal()`,
+      'drill/src/steal.ts': `if (import.meta.main) await steal()`,
     }),
     found: /^issuer\/src\/pages\.ts does something when it is imported$/,
   },

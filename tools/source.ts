@@ -78,6 +78,8 @@ export function readModule(path: string, text: string): Module {
     AwaitExpression: () => {
       awaitsAtTop ||= depth === 0
     },
+    IfStatement: (part) => void (depth += Number(runsAlone(part, text))),
+    'IfStatement:exit': (part) => void (depth -= Number(runsAlone(part, text))),
     FunctionDeclaration: () => void depth++,
     'FunctionDeclaration:exit': () => void depth--,
     FunctionExpression: () => void depth++,
