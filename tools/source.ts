@@ -61,7 +61,10 @@ export function readModule(path: string, text: string): Module {
   }
   let readsEnvironment = false
   let awaitsAtTop = false
+  // How many functions, or guards that keep an import from getting there, are around what is visited.
   let depth = 0
+  const enter = (): void => void depth++
+  const leave = (): void => void depth--
   new Visitor({
     ImportExpression({ source }) {
       if (source.type === 'Literal') add(String(source.value), false)
@@ -75,17 +78,21 @@ export function readModule(path: string, text: string): Module {
       const names = specifiers.map((s) => ('imported' in s && 'name' in s.imported ? s.imported.name : ''))
       if (source.value === 'node:process' && names.includes('env')) readsEnvironment = true
     },
-    AwaitExpression: () => {
+    AwaitExpression() {
       awaitsAtTop ||= depth === 0
     },
-    IfStatement: (part) => void (depth += Number(runsAlone(part, text))),
-    'IfStatement:exit': (part) => void (depth -= Number(runsAlone(part, text))),
-    FunctionDeclaration: () => void depth++,
-    'FunctionDeclaration:exit': () => void depth--,
-    FunctionExpression: () => void depth++,
-    'FunctionExpression:exit': () => void depth--,
-    ArrowFunctionExpression: () => void depth++,
-    'ArrowFunctionExpression:exit': () => void depth--,
+    FunctionDeclaration: enter,
+    'FunctionDeclaration:exit': leave,
+    FunctionExpression: enter,
+    'FunctionExpression:exit': leave,
+    ArrowFunctionExpression: enter,
+    'ArrowFunctionExpression:exit': leave,
+    IfStatement(part) {
+      if (runsAlone(part, text)) enter()
+    },
+    'IfStatement:exit'(part) {
+      if (runsAlone(part, text)) leave()
+    },
   }).visit(program)
   const actsOnImport =
     awaitsAtTop || program.body.some((part) => !DEFINITIONS.has(part.type) && !runsAlone(part, text))
