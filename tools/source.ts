@@ -38,7 +38,7 @@ const DEFINITIONS: ReadonlySet<string> = new Set([
   'TSModuleDeclaration',
 ])
 
-/** The text of every TypeScript file that matches, by path, in order. */
+/** The text of every file of ours that matches, by path, in order. */
 export function readSources(...patterns: readonly string[]): ReadonlyMap<string, string> {
   const paths = globSync([...patterns], { cwd: root, exclude: (path) => path.includes('node_modules') })
   return new Map(paths.sort().map((path) => [path, readFileSync(join(root, path), 'utf8')]))
