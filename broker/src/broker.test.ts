@@ -9,11 +9,14 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { keepConnected } from '@countersign/lines'
 import { createLog } from '@countersign/service'
+import { encode } from '@countersign/validator/base64url'
+import { encodeEntry, entryOf } from '@countersign/validator/entry'
 import { mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { startBroker } from './broker.ts'
-import { connectBroker, openBrokerAdmin } from './client.ts'
+import { connectBroker, type KeyCounts, openBrokerAdmin } from './client.ts'
 import { startTestBroker } from './testing.ts'
 
 const broker = await startTestBroker()
@@ -23,6 +26,13 @@ const { world, witness } = broker
 function accepted(token: string, realm = 'consumer'): boolean {
   const validator = createValidator({ realm, audience: mailAudience, trust: world.trust })
   return validator.decide(token).accepted
+}
+
+async function countsOf(kid: string): Promise<KeyCounts> {
+  const admin = openBrokerAdmin(join(broker.folder, 'admin.sock'))
+  const { realms } = await admin.counters()
+  admin.close()
+  return realms['consumer']?.keys.find((key) => key.kid === kid) as KeyCounts
 }
 
 /** The processes of this broker's signers, by the keystore that they were started on. */
@@ -93,18 +103,13 @@ test('of a batch, those that may be signed are signed, each in its place', async
 })
 
 test('K8: under load every request gets a token of its own, in few appends, and the counters show each', async () => {
-  const admin = openBrokerAdmin(join(broker.folder, 'admin.sock'))
-  const signed = async (): Promise<number> =>
-    (await admin.counters()).realms['consumer']?.keys.find(({ kid }) => kid === broker.kid('consumer'))
-      ?.signed ?? 0
-  const before = await signed()
+  const { signed } = await countsOf(broker.kid('consumer'))
   witness.appends.length = 0
   const tokens = await Promise.all(Array.from({ length: 1000 }, () => broker.issue('consumer')))
   assert.equal(new Set(tokens).size, 1000)
   for (const token of tokens) assert.ok(accepted(token))
   assert.ok(witness.appends.length < 100, `${witness.appends.length} appends`)
-  assert.equal((await signed()) - before, 1000)
-  admin.close()
+  assert.equal((await countsOf(broker.kid('consumer'))).signed - signed, 1000)
 })
 
 test('while one batch is at the witness the next is prepared', async () => {
@@ -181,6 +186,21 @@ test('T144: counters restored from a copy sign nothing, and the error says what 
     { code: 'serial_repeated', message: /counters of this signer went back.* restored from a copy/ },
   )
   // Each refusal uses up a serial; once they rise above what was logged, the witness takes them.
+  assert.ok(accepted(await broker.issue('consumer')))
+})
+
+test('T145: entries that somebody else has logged for a key show at the signer’s next token', async () => {
+  const [kid, thief] = [broker.kid('consumer'), keepConnected(witness.path, 5000)]
+  const { last_serial: last } = await countsOf(kid)
+  const stolen = { tokenType: 'access', kid, issuedAt: 1, expiresAt: 2, payloadSegment: 'e30' } as const
+  const entries = [encode(encodeEntry(entryOf({ ...stolen, serial: last + 1 })))]
+  const { receipts } = await thief.call<{ receipts: readonly object[] }>('append', { entries })
+  assert.deepEqual(
+    receipts.map((receipt) => 'receipt' in receipt),
+    [true],
+  )
+  assert.equal(await broker.issue('consumer'), 'serial_repeated')
+  thief.close()
   assert.ok(accepted(await broker.issue('consumer')))
 })
 

@@ -70,7 +70,7 @@ function readReceipt(
 
 const SERIAL_REPEATED =
   'the witness has logged this serial before, so no token was made: the counters of this signer went back, as when a ' +
-  'machine or a folder is restored from a copy, or a second signer runs on one. Find out which, and replace the key'
+  'machine or a folder is restored from a copy, or somebody else has entries logged for its key. Find out, and replace it'
 
 function refuseUnwitnessed(error: unknown): never {
   if (error instanceof LineError && !error.retryable) throw error
