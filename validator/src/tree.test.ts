@@ -7,8 +7,10 @@
 
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import test from 'node:test'
 import fc from 'fast-check'
+import { decode, encode } from './base64url.ts'
 import {
   consistencyProof,
   coveringStart,
@@ -273,3 +275,26 @@ function subtreesWithin(size: number): Range[] {
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')
 }
+
+interface Vectors {
+  readonly roots: readonly { readonly size: number; readonly root: string }[]
+  readonly inclusion: readonly (Range & { readonly index: number; readonly path: readonly string[] })[]
+  readonly consistency: readonly (Range & { readonly size: number; readonly proof: readonly string[] })[]
+  readonly subtrees: readonly (Range & { readonly valid: boolean })[]
+}
+
+test('the vectors of spec/vectors/tree.json are judged as they say', () => {
+  const file = new URL('../../spec/vectors/tree.json', import.meta.url)
+  const { roots, inclusion, consistency, subtrees } = JSON.parse(readFileSync(file, 'utf8')) as Vectors
+  const rootOf = (start: number, end: number): Uint8Array => proveEach(leaves.slice(start, end)).root
+  for (const { size, root } of roots) assert.equal(encode(rootOf(0, size)), root)
+  for (const { index, start, end, path } of inclusion) {
+    const leaf = leaves[index] as Uint8Array
+    assert.ok(verifyInclusion(leaf, index - start, end - start, path.map(decode), rootOf(start, end)))
+  }
+  for (const { start, end, size, proof } of consistency) {
+    const subtree = rootOf(start, end)
+    assert.ok(verifySubtreeConsistency({ start, end }, subtree, size, rootOf(0, size), proof.map(decode)))
+  }
+  for (const { start, end, valid } of subtrees) assert.equal(isSubtree({ start, end }), valid)
+})
