@@ -24,7 +24,7 @@ export interface Allowance {
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** The code that a signer runs: its own, what it imports, and the packages behind age. */
-export const sources: readonly string[] = [
+const sources: readonly string[] = [
   'package.json',
   'signer/',
   'validator/',
