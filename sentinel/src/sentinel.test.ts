@@ -192,7 +192,7 @@ test('T269 T267: one attack is one alert that counts, whatever it is repeated', 
   await busy.stop()
 })
 
-test('D2 T145: the first forged token that a validator refuses has its key blocked, and says when all have it', async () => {
+test('D2 F10 T145: the first forged token that a validator refuses has its key blocked, and says when all have it', async () => {
   const acting = await startTestSentinel()
   const webmail = await acting.enrol('webmail')
   const { kid } = acting.world.keys.consumer

@@ -1,0 +1,99 @@
+/**
+ * Goal: a service that connects its validator decides by the authority's manifest, says so, reports what it refuses,
+ * and refuses everything until it can decide. Method: an authority and a sentinel on loopback, and the files that a
+ * service is given.
+ */
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { after, before, test } from 'node:test'
+import { type ConnectOptions, connectValidator } from './connect.ts'
+import { readEnrolment } from './enrolment.ts'
+import { type FakeAuthority, startFakeAuthority } from './fake-authority.ts'
+import { verifyReport } from './sighting.ts'
+import { createTestKey, createTestWorld, mailAudience } from './testing.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'countersign-connect-'))
+const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
+const key = createTestKey('EdDSA')
+const keyFile = join(folder, 'enrolment.json')
+let authority: FakeAuthority
+let sentinel: Server
+let options: ConnectOptions
+
+before(async () => {
+  writeFileSync(keyFile, JSON.stringify(key.privateKey.export({ format: 'jwk' })), { mode: 0o600 })
+  writeFileSync(join(folder, 'trust-anchor.json'), JSON.stringify(world.trustAnchor))
+  authority = await startFakeAuthority(world)
+  sentinel = createServer(async (request, response) => {
+    const report = await verifyReport(await text(request), async () => key.jwk)
+    response.writeHead(204).end()
+    sentinel.emit('report', report)
+  })
+  sentinel.listen(0, '127.0.0.1')
+  await once(sentinel, 'listening')
+  options = {
+    realm: 'consumer',
+    audience: mailAudience,
+    authority: authority.url,
+    trustAnchorFile: join(folder, 'trust-anchor.json'),
+    stateFolder: join(folder, 'state'),
+    enrolment: { name: 'gateway', keyFile },
+    sentinel: `http://127.0.0.1:${(sentinel.address() as AddressInfo).port}`,
+  }
+})
+after(async () => {
+  await authority.stop()
+  sentinel.close()
+  sentinel.closeAllConnections()
+  rmSync(folder, { recursive: true })
+})
+
+test('it accepts by the manifest, acknowledges it, and reports what it refuses', async () => {
+  const validator = connectValidator(options)
+  assert.equal(validator.isReady, false)
+  const acknowledged = authority.acknowledged(1)
+  await validator.whenReady(5000)
+  assert.equal(validator.isReady, true)
+  assert.equal(validator.decide(world.issue()).accepted, true)
+  await acknowledged
+  const reported = once(sentinel, 'report')
+  const decision = validator.decide(world.issue({ receipt: null }), { network: '203.0.113.7' })
+  assert.equal(decision.accepted, false)
+  const [{ validator: name, sightings }] = await reported
+  assert.equal(name, 'gateway')
+  const forged = sightings.find(({ verdict }: { verdict: string }) => verdict === 'receipt_missing')
+  assert.deepEqual([forged?.signatureValid, forged?.network], [true, '203.0.113.7'])
+  await validator.stop()
+})
+
+test('T121: without an authority it starts, and refuses everything', async () => {
+  const alone = connectValidator({
+    ...options,
+    authority: 'http://127.0.0.1:9',
+    stateFolder: join(folder, 'alone'),
+  })
+  await alone.whenReady(1)
+  const decision = alone.decide(world.issue())
+  assert.equal(decision.accepted, false)
+  assert.equal(!decision.accepted && decision.refusal.reason, 'manifest_stale')
+  await alone.stop()
+})
+
+test('T223 T239: a key that others may read, or of another kind, is not used', () => {
+  assert.equal(readEnrolment('gateway', keyFile).name, 'gateway')
+  chmodSync(keyFile, 0o640)
+  assert.throws(() => readEnrolment('gateway', keyFile), /0600/)
+  chmodSync(keyFile, 0o600)
+  const other = join(folder, 'other.json')
+  writeFileSync(other, JSON.stringify(createTestKey('ES256').privateKey.export({ format: 'jwk' })), {
+    mode: 0o600,
+  })
+  assert.throws(() => readEnrolment('gateway', other), /Ed25519/)
+})
