@@ -9,7 +9,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { batch } from './batch.ts'
 
-const limits = { batchMax: 4, batchesUnderWayMax: 2, waitingMax: 10, waitMillisecondsMax: 1000 }
+const limits = {
+  batchMax: 4,
+  batchWorthwhile: 2,
+  batchesUnderWayMax: 2,
+  waitingMax: 10,
+  waitMillisecondsMax: 1000,
+}
 
 /** Work whose batches wait until they are let go. */
 function heldWork() {
@@ -33,6 +39,37 @@ test('a lone request goes at once, and those of one turn go together', async () 
   )
   batches[0]?.letGo()
   assert.deepEqual(await results, [2, 4, 6])
+})
+
+test('a few that come while others are under way wait for them; enough of them do not', async () => {
+  const { batches, work } = heldWork()
+  const add = batch(work, limits)
+  const results = [add(1)]
+  await nextTurn()
+  await nextTurn()
+  results.push(add(2))
+  await nextTurn()
+  await nextTurn()
+  assert.deepEqual(
+    batches.map(({ requests }) => requests),
+    [[1]],
+  )
+  results.push(add(3))
+  await nextTurn()
+  await nextTurn()
+  assert.deepEqual(
+    batches.map(({ requests }) => requests),
+    [[1], [2, 3]],
+  )
+  batches[0]?.letGo()
+  results.push(add(4))
+  await nextTurn()
+  await nextTurn()
+  batches[1]?.letGo()
+  await nextTurn()
+  await nextTurn()
+  batches[2]?.letGo()
+  assert.deepEqual(await Promise.all(results), [2, 4, 6, 8])
 })
 
 test('what comes while others are under way waits for the next batch, and no batch is too large', async () => {
@@ -70,7 +107,7 @@ test('T265: more than can wait, and what waits too long, is told to come again',
   const begun = [add(1)]
   await nextTurn()
   await nextTurn()
-  begun.push(add(2))
+  begun.push(add(2), add(3))
   await nextTurn()
   await nextTurn()
   const waiting = Array.from({ length: 10 }, (_, n) => add(10 + n))
@@ -81,7 +118,7 @@ test('T265: more than can wait, and what waits too long, is told to come again',
   batches[0]?.letGo()
   await late
   batches[1]?.letGo()
-  assert.deepEqual(await Promise.all(begun), [2, 4])
+  assert.deepEqual(await Promise.all(begun), [2, 4, 6])
   const after = add(7)
   await nextTurn()
   await nextTurn()

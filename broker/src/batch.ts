@@ -1,7 +1,7 @@
 /**
- * Puts requests together: what arrives while others are under way goes with the next batch, so that under load each
- * step is paid once for many and a lone request waits for nobody. Several batches are under way at once, each at
- * another step. Bounded in every direction: who cannot be served in time is told so.
+ * Puts requests together: what arrives while others are under way goes with the next batch, so that each step is paid
+ * once for many, and a lone request waits for nobody. Where enough wait, another batch is under way beside the first,
+ * each at another step. Bounded in every direction: who cannot be served in time is told so.
  * @module
  */
 
@@ -9,6 +9,8 @@ import { LineError } from '@countersign/lines'
 
 export interface BatchLimits {
   readonly batchMax: number
+  /** So many are worth a batch of their own while others are under way. */
+  readonly batchWorthwhile: number
   readonly batchesUnderWayMax: number
   readonly waitingMax: number
   readonly waitMillisecondsMax: number
@@ -29,7 +31,7 @@ interface Waiting<Request, Result> {
 
 export function batch<Request, Result>(
   work: Work<Request, Result>,
-  { batchMax, batchesUnderWayMax, waitingMax, waitMillisecondsMax }: BatchLimits,
+  { batchMax, batchWorthwhile, batchesUnderWayMax, waitingMax, waitMillisecondsMax }: BatchLimits,
   monotonic: () => number = () => performance.now(),
 ): Batched<Request, Result> {
   let waiting: Waiting<Request, Result>[] = []
@@ -37,7 +39,8 @@ export function batch<Request, Result>(
   let isScheduled = false
 
   function schedule(): void {
-    if (isScheduled || waiting.length === 0 || batchesUnderWay >= batchesUnderWayMax) return
+    const needed = batchesUnderWay === 0 ? 1 : batchWorthwhile
+    if (isScheduled || waiting.length < needed || batchesUnderWay >= batchesUnderWayMax) return
     isScheduled = true
     // After this turn of the event loop, so that all requests of one read go together.
     setImmediate(begin)

@@ -21,7 +21,13 @@ const WITNESS_MILLISECONDS_MAX = 4000
 const REQUESTS_PER_CALL_MAX = 256
 /** More than a signer takes; it decides what is too long. */
 const CLAIMS_CHARACTERS_MAX = 64 * 1024
-const limits = { batchMax: 128, batchesUnderWayMax: 4, waitingMax: 8192, waitMillisecondsMax: 5000 }
+const limits = {
+  batchMax: 128,
+  batchWorthwhile: 16,
+  batchesUnderWayMax: 4,
+  waitingMax: 8192,
+  waitMillisecondsMax: 5000,
+}
 
 export async function startBroker(config: BrokerConfig, log: Logger): Promise<Running> {
   const trustAnchor = parseTrustAnchor(JSON.parse(readFileSync(config.trust_anchor, 'utf8')))

@@ -225,7 +225,7 @@ test('T265: what is prepared and never signed is bounded', async () => {
   assert.equal(await signer.refusal({}), 'signer_unavailable')
   signer.milliseconds += 30_001
   assert.equal(await signer.refusal({}), 'prepared')
-  await assert.rejects(signer.signer.prepare({ requests: [...requests, {}] }), { code: 'malformed' })
+  assert.throws(() => signer.signer.prepare({ requests: [...requests, {}] }), { code: 'malformed' })
 })
 
 test('T222: a key is made for this realm, inside its charter, or not at all', async () => {

@@ -80,7 +80,7 @@ const AGE_FACTOR_MAX = 1.1
 export async function initSigner(file: string, passphrase: string, realm: string): Promise<PublicJwk> {
   const { identityJwk } = await createKeystore(file, passphrase, realm)
   await mkdir(counterFolder(file), { mode: 0o700 })
-  await Trusted.create(seenFile(file))
+  Trusted.create(seenFile(file))
   return identityJwk
 }
 
@@ -89,15 +89,14 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   const { keystoreFile, passphrase, realm, trustAnchor, now = () => Date.now() / 1000 } = options
   const keystore = await openKeystore(keystoreFile, passphrase, realm)
   testSelf(keystore)
-  await using opened = new AsyncDisposableStack()
-  const trusted = await Trusted.open(seenFile(keystoreFile), trustAnchor, now)
-  opened.adopt(trusted, () => trusted.close())
+  using opened = new DisposableStack()
+  const trusted = opened.adopt(new Trusted(seenFile(keystoreFile), trustAnchor, now), (each) => each.close())
   const counters = new Map<string, Counter>()
-  for (const { kid } of keystore.keys) {
-    const counter = await Counter.open(counterFile(keystoreFile, kid))
-    opened.adopt(counter, () => counter.close())
-    counters.set(kid, counter)
-  }
+  for (const { kid } of keystore.keys)
+    counters.set(
+      kid,
+      opened.adopt(new Counter(counterFile(keystoreFile, kid)), (each) => each.close()),
+    )
   opened.move()
   return new Signer({ ...options, now }, keystore, trusted, counters)
 }
@@ -130,7 +129,6 @@ export class Signer {
   #keystore: Keystore
   #held: ReadonlyMap<string, HeldKey>
   #nextId = 1
-  #taking: Promise<unknown> = Promise.resolve()
   /** Changes of the keystore, one after the other. */
   #changing: Promise<unknown> = Promise.resolve()
 
@@ -156,30 +154,30 @@ export class Signer {
   }): Promise<object> {
     const { charters, manifest: document } = params
     if (!Array.isArray(charters)) throw new LineError('malformed', 'charters is not a list')
-    const { manifest } = await this.#trusted.accept(document, charters)
+    const { manifest } = this.#trusted.accept(document, charters)
     await this.#change((keys) => keys.filter(({ kid }) => !hasEnded(manifest.keys.get(kid))))
     return { version: manifest.version }
   }
 
   /** Decides about each request, and gives what may be signed a serial and so an entry for the log. */
-  async prepare(params: {
-    readonly requests: readonly unknown[]
-  }): Promise<{ readonly prepared: readonly (PreparedAnswer | Problem)[] }> {
+  prepare(params: { readonly requests: readonly unknown[] }): {
+    readonly prepared: readonly (PreparedAnswer | Problem)[]
+  } {
     const requests = readRequests(params.requests)
     const now = this.#options.now()
     const keys = this.#signingKeys(now)
     this.#forgetLate()
     const drafts = requests.map((request) => attempt(() => this.#admit(draftToken(request, keys, now))))
-    const serials = await this.#inTurn(drafts.filter((draft): draft is Draft => !isProblem(draft)))
+    const serials = this.#takeSerials(drafts.filter((draft): draft is Draft => !isProblem(draft)))
     return {
       prepared: drafts.map((draft) => (isProblem(draft) ? draft : this.#keep(draft, serials))),
     }
   }
 
   /** Signs what was prepared and has a receipt. Each prepared request is answered once, whatever the answer. */
-  async sign(params: {
-    readonly requests: readonly unknown[]
-  }): Promise<{ readonly signed: readonly (SignedAnswer | Problem)[] }> {
+  sign(params: { readonly requests: readonly unknown[] }): {
+    readonly signed: readonly (SignedAnswer | Problem)[]
+  } {
     const requests = readRequests(params.requests)
     const now = this.#options.now()
     const { manifest } = this.#freshState(now)
@@ -198,7 +196,7 @@ export class Signer {
       }),
     )
     // Counted durably first, and only then released: no signature leaves that the counters do not show.
-    await Promise.all(counts.entries().map(([kid, count]) => this.#counters.get(kid)?.count(count)))
+    for (const [kid, count] of counts) this.#counters.get(kid)?.count(count)
     return { signed }
   }
 
@@ -228,8 +226,8 @@ export class Signer {
   /** Gives back reserved serials. Nothing may be asked afterwards. */
   async stop(): Promise<void> {
     await this.#changing
-    await Promise.all(this.#counters.values().map((counter) => counter.close()))
-    await this.#trusted.close()
+    for (const counter of this.#counters.values()) counter.close()
+    this.#trusted.close()
   }
 
   #freshState(now: number): TrustState {
@@ -266,18 +264,11 @@ export class Signer {
     return draft
   }
 
-  /** One call after the other, since the witness wants the serials of each key in the order of the answers. */
-  #inTurn(drafts: readonly Draft[]): Promise<ReadonlyMap<Draft, number>> {
-    const taken = this.#taking.then(() => this.#takeSerials(drafts))
-    this.#taking = taken.catch(() => {})
-    return taken
-  }
-
   /** The next serials of each key, in the order of the drafts. */
-  async #takeSerials(drafts: readonly Draft[]): Promise<ReadonlyMap<Draft, number>> {
+  #takeSerials(drafts: readonly Draft[]): ReadonlyMap<Draft, number> {
     const serials = new Map<Draft, number>()
     for (const [kid, ofKey] of Map.groupBy(drafts, ({ key }) => key.kid)) {
-      const first = await this.#counters.get(kid)?.take(ofKey.length)
+      const first = this.#counters.get(kid)?.take(ofKey.length)
       if (first === undefined)
         throw new LineError('signer_unavailable', 'the key has just ended', { retryable: true })
       ofKey.forEach((draft, at) => {
@@ -325,8 +316,7 @@ export class Signer {
       // Ended keys stop at once, however long the disk takes.
       this.#held = new Map([...this.#held].filter(([kid]) => held.has(kid)))
       for (const kid of held.keys()) {
-        if (!this.#counters.has(kid))
-          this.#counters.set(kid, await Counter.create(counterFile(keystoreFile, kid)))
+        if (!this.#counters.has(kid)) this.#counters.set(kid, Counter.create(counterFile(keystoreFile, kid)))
       }
       await replaceKeystore(keystoreFile, passphrase, next)
       this.#keystore = next

@@ -10,7 +10,7 @@ import type { TrustAnchor } from '@countersign/validator/charter'
 import { DocumentRefusal } from '@countersign/validator/document'
 import type { TrustState } from '@countersign/validator/manifest'
 import { SplitView, Trust } from '@countersign/validator/trust'
-import { createRecord, type DurableRecord, openRecord } from './record.ts'
+import { createRecord, DurableRecord } from './record.ts'
 
 interface Seen {
   readonly version: number
@@ -23,19 +23,15 @@ export class Trusted {
   readonly #seen: DurableRecord<Seen>
   #trust: Trust | undefined
 
-  private constructor(anchor: TrustAnchor, now: () => number, seen: DurableRecord<Seen>) {
+  /** Throws `SignerFault` where the file that remembers is missing. */
+  constructor(file: string, anchor: TrustAnchor, now: () => number) {
     this.#anchor = anchor
     this.#now = now
-    this.#seen = seen
+    this.#seen = new DurableRecord(file)
   }
 
-  static async create(file: string): Promise<void> {
-    await createRecord<Seen>(file, { version: 0, sha256: '' })
-  }
-
-  /** Throws `SignerFault` where the file that remembers is missing. */
-  static async open(file: string, anchor: TrustAnchor, now: () => number): Promise<Trusted> {
-    return new Trusted(anchor, now, await openRecord<Seen>(file))
+  static create(file: string): void {
+    createRecord(file, { version: 0, sha256: '' } satisfies Seen)
   }
 
   /** Undefined until somebody has brought documents since the start. */
@@ -44,10 +40,9 @@ export class Trusted {
   }
 
   /**
-   * Takes a manifest, and all charters from the first. Settles once the version is remembered. Rejects with
-   * `LineError('trust_refused')` for what does not verify, or is older than what was seen before.
+   * Takes a manifest, and all charters from the first, and remembers the version. Throws `LineError('trust_refused')` for what does not verify, or is older than what was seen before.
    */
-  async accept(manifest: unknown, charters: readonly unknown[]): Promise<TrustState> {
+  accept(manifest: unknown, charters: readonly unknown[]): TrustState {
     const trust =
       this.#trust ?? new Trust(this.#anchor, { now: this.#now, monotonic: () => performance.now() })
     try {
@@ -60,12 +55,12 @@ export class Trusted {
     }
     this.#trust = trust
     const state = trust.state as TrustState
-    await this.#seen.write({ version: state.manifest.version, sha256: trust.manifestSha256 })
+    this.#seen.write({ version: state.manifest.version, sha256: trust.manifestSha256 })
     return state
   }
 
-  async close(): Promise<void> {
-    await this.#seen.close()
+  close(): void {
+    this.#seen.close()
   }
 
   /** The first manifest after a start has to stand behind the last one before it. */
