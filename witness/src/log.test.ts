@@ -8,13 +8,17 @@
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { leafHash } from '@countersign/validator/entry'
 import type { ManifestLog } from '@countersign/validator/manifest'
 import { decodeReceipt, receiptKeyId, VerifiedRoots, verifyReceipt } from '@countersign/validator/receipt'
 import { subtreeRoot } from '@countersign/validator/tree'
+import type { Disk } from './disk.ts'
+import { LogFault } from './fault.ts'
 import { fsck } from './fsck.ts'
 import { WitnessLog } from './log.ts'
 import { readEntries } from './source.ts'
+import type { State } from './state.ts'
 import {
   type Faults,
   type FaultyDisk,
@@ -159,3 +163,205 @@ for (const kind of ['failWrite', 'failSync'] as const) {
     }
   }
 }
+
+/** A log of 300 entries, closed well, and one more batch that no checkpoint covers, as a kill leaves it. */
+async function killedLog(): Promise<FaultyDisk> {
+  const disk = await initialDisk()
+  const log = await open(disk)
+  await append(log, range(1, 301))
+  await log.publish()
+  await append(log, range(301, 306))
+  return disk.restart()
+}
+
+const flip = (bytes: Buffer, at: number): Buffer => {
+  bytes[at] = (bytes[at] ?? 0) ^ 1
+  return bytes
+}
+
+test('T138: what a crash cannot explain is not repaired: the log does not open', async () => {
+  const entries = 'epochs/1/entries'
+  const damages: readonly (readonly [
+    code: string,
+    path: string,
+    change: (bytes: Buffer) => Buffer | undefined,
+  ])[] = [
+    ['state_missing', 'state.json', () => undefined],
+    ['state_malformed', 'state.json', (bytes) => bytes.subarray(0, 40)],
+    [
+      'state_malformed',
+      'state.json',
+      (bytes) => Buffer.from(bytes.toString().replace('\\n300\\n', '\\n299\\n')),
+    ],
+    ['entries_missing', entries, () => undefined],
+    ['entries_missing', entries, (bytes) => bytes.subarray(0, 0)],
+    ['entries_missing', entries, (bytes) => bytes.subarray(0, 300 * 92)],
+    ['entries_missing', entries, (bytes) => bytes.subarray(0, -1)],
+    ['entries_missing', entries, (bytes) => flip(bytes, 302 * 92 + 2)],
+    ['entries_altered', entries, (bytes) => flip(bytes, 304 * 92 + 70)],
+    ['mark_malformed', 'epochs/1/mark', () => undefined],
+    ['mark_malformed', 'epochs/1/mark', (bytes) => bytes.fill(0)],
+  ]
+  for (const [code, path, change] of damages) {
+    const disk = await killedLog()
+    disk.tamper(path, change)
+    await assert.rejects(open(disk), (error) => {
+      assert.ok(error instanceof LogFault, String(error))
+      assert.equal(error.code, code, `${path}: ${error.message}`)
+      return true
+    })
+  }
+})
+
+test('data without a state, or a state without data, is not begun anew', async () => {
+  const disk = await killedLog()
+  const { epoch } = JSON.parse(Buffer.from((await disk.read('state.json')) ?? []).toString()) as {
+    epoch: string
+  }
+  disk.tamper('state.json', () => Buffer.from(JSON.stringify({ epoch, sealed: [], serials: [] })))
+  await assert.rejects(open(disk), { code: 'state_missing' })
+})
+
+test('T139: of what was never released, whole entries stay and a torn one is cut off', async () => {
+  const { bytes } = testEntry(306)
+  const record = Buffer.concat([Buffer.of(0, 90), bytes])
+  for (const [tail, kept] of [
+    [Buffer.alloc(0), 0],
+    [record, 1],
+    [Buffer.concat([record, record.subarray(0, 50)]), 1],
+    [record.subarray(0, 91), 0],
+    [Buffer.alloc(200), 0],
+    // Its serial has been: no process of ours wrote it.
+    [Buffer.concat([Buffer.of(0, 90), testEntry(3).bytes]), 0],
+  ] as const) {
+    const disk = await killedLog()
+    disk.tamper('epochs/1/entries', (before) => Buffer.concat([before, tail]))
+    const log = await open(disk)
+    assert.equal(log.size, 305 + kept)
+    await append(log, range(400, 403))
+    await log.publish()
+    const { size } = await fsck({ source: sourceOf(log), vkey: log.vkey() })
+    assert.equal(size, 308 + kept)
+  }
+})
+
+test('tiles that are lost, short or altered are made again from the entries', async () => {
+  for (const change of [
+    () => undefined,
+    (bytes: Buffer) => bytes.subarray(0, -32),
+    // In the last tile: what lies deeper is for `fsck` to find, as a start reads the edge of the tree alone.
+    (bytes: Buffer) => flip(bytes, bytes.length - 3),
+    (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(64)]),
+  ]) {
+    for (const level of [0, 1]) {
+      const disk = await killedLog()
+      disk.tamper(`epochs/1/tiles-${level}`, change)
+      const log = await open(disk)
+      await append(log, range(400, 403))
+      await log.publish()
+      assert.equal((await fsck({ source: sourceOf(log), vkey: log.vkey() })).size, 308)
+    }
+  }
+})
+
+test('T137: whoever else writes to the log stops it, before any receipt leaves', async () => {
+  const disk = await initialDisk()
+  const [one, other] = [await open(disk), await open(disk)]
+  await append(one, [1])
+  await assert.rejects(append(other, [1]), { name: 'LogFault', code: 'another_writer' })
+  assert.equal((await other.faulted).name, 'LogFault')
+  await assert.rejects(append(one, [2]), { code: 'another_writer' })
+  await assert.rejects(one.publish(), { code: 'another_writer' })
+})
+
+test('T144: serials are remembered over a restart and a sealed epoch', async () => {
+  const disk = await killedLog()
+  const log = await open(disk)
+  assert.throws(() => log.append(...entryOf(305)), { code: 'serial_repeated' })
+  await log.seal('1', '2')
+  const again = await open(disk.restart({ powerCut: true }))
+  assert.equal(again.epoch, '2')
+  assert.throws(() => again.append(...entryOf(305)), { code: 'serial_repeated' })
+  await append(again, [306])
+})
+
+function entryOf(serial: number): [Uint8Array, ReturnType<typeof testEntry>['entry']] {
+  const { bytes, entry } = testEntry(serial)
+  return [bytes, entry]
+}
+
+/** Holds back every sync of the entries until it is let go. */
+class SlowDisk implements Disk {
+  readonly #disk: Disk
+  syncCount = 0
+  #release: (() => void) | undefined
+
+  constructor(disk: Disk) {
+    this.#disk = disk
+  }
+
+  read(path: string) {
+    return this.#disk.read(path)
+  }
+
+  replace(path: string, content: Uint8Array) {
+    return this.#disk.replace(path, content)
+  }
+
+  create(path: string) {
+    return this.#disk.create(path)
+  }
+
+  async open(path: string, mode: 'append' | 'overwrite' | 'read') {
+    const file = await this.#disk.open(path, mode)
+    if (file === undefined || !path.endsWith('entries') || mode === 'read') return file
+    return {
+      ...file,
+      sync: async () => {
+        this.syncCount++
+        if (this.isHeld) await new Promise<void>((resolve) => (this.#release = resolve))
+        await file.sync()
+      },
+    }
+  }
+
+  isHeld = false
+
+  letGo(): void {
+    this.#release?.()
+  }
+}
+
+test('L1: no receipt leaves before its entry is synced; what arrives meanwhile shares the next sync', async () => {
+  const disk = new SlowDisk(await initialDisk())
+  const log = await WitnessLog.open({ disk, now: () => testNow }, testIdentity)
+  disk.isHeld = true
+  const before = disk.syncCount
+  const released: Released[] = []
+  const first = append(log, [1], released)
+  while (disk.syncCount === before) await turn()
+  const rest = append(log, range(2, 200), released)
+  for (let turns = 0; turns < 50; turns++) await turn()
+  assert.equal(released.length, 0)
+  assert.equal(disk.syncCount, before + 1)
+  disk.letGo()
+  await first
+  while (disk.syncCount === before + 1) await turn()
+  assert.equal(released.length, 1)
+  disk.letGo()
+  await rest
+  assert.equal(released.length, 199)
+  assert.equal(disk.syncCount, before + 2)
+})
+
+test('a checkpoint is remembered for good before anybody sees it', async () => {
+  const disk = await initialDisk()
+  const log = await open(disk)
+  await append(log, range(1, 4))
+  await log.publish()
+  const shown = log.checkpoint()
+  const after = await open(disk.restart({ powerCut: true }))
+  assert.equal(after.size, 3)
+  const { checkpoint } = JSON.parse(Buffer.from((await disk.read('state.json')) ?? []).toString()) as State
+  assert.equal(checkpoint, shown)
+})

@@ -35,7 +35,8 @@ export function tilePath({ kind, index, width }: TileName): string {
 
 /** Undefined for any other spelling than the one that `tilePath` writes. */
 export function parseTilePath(path: string): TileName | undefined {
-  const match = /^tile\/(entries|0|[1-9]\d?)\/((?:x\d{3}\/)*\d{3})(?:\.p\/([1-9]\d{0,2}))?$/.exec(path)
+  const match =
+    /^tile\/(entries|[0-9]|[1-5][0-9]|6[0-3])\/((?:x\d{3}\/)*\d{3})(?:\.p\/([1-9]\d{0,2}))?$/.exec(path)
   if (match === null) return undefined
   const [, kind = '', groups = '', width] = match
   const name: TileName = {
