@@ -128,7 +128,7 @@ test('T063: what is too large is refused by name, not by the HTTP parser', async
   assert.notEqual((await ask(['Authorization', `Bearer ${'a'.repeat(80 * 1024)}`])).statusCode, 200)
 })
 
-test('every refusal is 401 or 403, since nginx takes any other status for a fault', async () => {
+test('T251: every refusal is 401 or 403, since nginx takes any other status for a fault', async () => {
   const wrong = {
     signature_invalid: tamper(world.issue()),
     receipt_missing: world.issue({ receipt: null }),

@@ -172,7 +172,7 @@ test('T118 T267: genuine tokens of a key that was just blocked are refused and a
   await quiet.stop()
 })
 
-test('T269 T267: one attack is one alert that counts, whatever it is repeated', async () => {
+test('T267: one attack is one alert that counts, whatever it is repeated', async () => {
   const busy = await startTestSentinel({ policy: watchOnly })
   const webmail = await busy.enrol('webmail')
   for (let n = 0; n < 150; n++) webmail.decide(busy.world.issue({ receipt: null }))

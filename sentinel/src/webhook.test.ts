@@ -58,7 +58,7 @@ test('an alert is delivered with a signature over id, time and body, and nothing
   assert.deepEqual([data.rule, data.actor, data.id], ['receipt_missing', 'a', 1])
 })
 
-test('T218: what the receiver did not take is sent again under the same id, in order, also after a restart', async () => {
+test('what the receiver did not take is sent again under the same id, in order, also after a restart', async () => {
   const first = await open()
   statuses = [503, 302]
   await first.raise('a')

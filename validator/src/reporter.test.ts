@@ -92,7 +92,7 @@ test('evidence leaves before what came earlier and proves less', async () => {
   await reporter.stop()
 })
 
-test('T268 T219: what was not taken is sent again as the same report, signed anew', async () => {
+test('T268: what was not taken is sent again as the same report, signed anew', async () => {
   let now = 1_800_000_000
   reporter = open(() => now)
   for (const status of [503, 401, 500]) {

@@ -11,7 +11,7 @@ export const webmailConfig = z.strictObject({
   audience: z.string().min(1),
   authority: z.url(),
   trust_anchor: z.string().min(1),
-  /** Folder: the newest manifest seen. */
+  /** Folder: the newest manifest seen, and the record of what was read. */
   state: z.string().min(1),
   enrolment: z.strictObject({ name: z.string().min(1), key: z.string().min(1) }),
   sentinel: z.url().optional(),

@@ -12,6 +12,7 @@ import { after, test } from 'node:test'
 import { createHttp, createLog } from '@countersign/service'
 import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
+import { openAccessRecord } from './access.ts'
 import { serveMail } from './mail.ts'
 import { type Mailbox, readMailboxes } from './mailbox.ts'
 
@@ -31,9 +32,11 @@ const world = createTestWorld()
 const realm = ['consumer', 'enterprise']
 const validator = createValidator({ realm, audience: mailAudience, trust: world.trust, now: () => world.now })
 const http = createHttp(createLog('webmail'))
-serveMail(http, validator, readMailboxes(file))
+const accesses = openAccessRecord(join(folder, 'accesses.jsonl'))
+serveMail(http, { validator, openMailbox: readMailboxes(file), accesses })
 after(async () => {
   await http.close()
+  accesses.close()
   rmSync(folder, { recursive: true })
 })
 
@@ -103,7 +106,13 @@ test('T084 F1 F2: a consumer key opens no enterprise mailbox', async () => {
 
 test('T261: every address of the application asks the validator', async () => {
   const forged = world.issue({ receipt: null })
-  for (const url of ['/', '/api/messages', '/api/messages/shared', '/api/messages/no-such-message']) {
+  for (const url of [
+    '/',
+    '/api/messages',
+    '/api/messages/shared',
+    '/api/messages/no-such-message',
+    '/api/accesses',
+  ]) {
     const refused = await get(url, forged)
     assert.equal(refused.statusCode, 401, url)
     assert.equal(refused.headers['x-countersign-reason'], 'receipt_missing')
@@ -158,6 +167,48 @@ test('without a token the page explains, with a bad one it says why', async () =
   assert.match(refused.body, /malformed/)
   const stranger = await get('/', world.issue({ claims: { sub: 'a-program' } }))
   assert.equal(stranger.statusCode, 404)
+})
+
+test('T259 F10: its owner, and nobody else, sees which message was shown, by which token of the log', async () => {
+  const reader = { sub: 'user-2', client_id: 'a-client' }
+  const token = world.issue({ claims: reader })
+  const place = validator.validate(token).receipt
+  await get('/api/messages', token)
+  await get('/api/messages/neighbour-1', token)
+  await get('/api/messages/home-1', token)
+  await get('/', token)
+  const shown = (await get('/api/accesses', world.issue({ claims: reader }))).json()
+  assert.deepEqual(
+    shown.map(({ message }: { message: string }) => message),
+    ['neighbour-1', 'shared', 'neighbour-1'],
+  )
+  const { at, ...first } = shown[2]
+  assert.ok(Math.abs(at - Date.now()) < 60_000)
+  assert.deepEqual(first, {
+    iss: issuers.consumer,
+    sub: 'user-2',
+    message: 'neighbour-1',
+    client: 'a-client',
+    network: '127.0.0.1',
+    kid: world.keys.consumer.kid,
+    origin: place?.origin,
+    index: place?.index,
+  })
+  const other = world.issue({ realm: 'enterprise', claims: { ...reader, tid: tenants.fabrikam } })
+  assert.deepEqual((await get('/api/accesses', other)).json(), [])
+})
+
+test('T268: what cannot be recorded is not shown', async () => {
+  const failing = createHttp(createLog('webmail'))
+  const add = (): never => {
+    throw new Error('the disk is full')
+  }
+  serveMail(failing, { validator, openMailbox: readMailboxes(file), accesses: { ...accesses, add } })
+  for (const url of ['/', '/api/messages/home-1']) {
+    const answer = await failing.inject({ url, headers: { authorization: `Bearer ${world.issue()}` } })
+    assert.equal(answer.statusCode, 500)
+    assert.ok(!answer.body.includes('evil.example'))
+  }
 })
 
 test('two mailboxes for one person are refused at start', () => {

@@ -6,11 +6,18 @@
 import { type Admission, admit } from '@countersign/validator/bearer'
 import type { Validator } from '@countersign/validator/validator'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { AccessRecord } from './access.ts'
 import { findMessage, type OpenMailbox } from './mailbox.ts'
 import { denialPage, mailboxPage, pageHeaders, strangerPage, welcomePage } from './page.ts'
 
-/** `/` for people, `/api/messages` for programs. */
-export function serveMail(http: FastifyInstance, validator: Validator, openMailbox: OpenMailbox): void {
+export interface Mail {
+  readonly validator: Validator
+  readonly openMailbox: OpenMailbox
+  readonly accesses: AccessRecord
+}
+
+/** `/` for people, `/api` for programs. */
+export function serveMail(http: FastifyInstance, { validator, openMailbox, accesses }: Mail): void {
   http.get('/', (request, reply) => {
     const admission = admitRequest(validator, request)
     reply.headers(pageHeaders())
@@ -20,7 +27,9 @@ export function serveMail(http: FastifyInstance, validator: Validator, openMailb
       return reply.code(denial.status).headers(denial.headers).send(denialPage(denial))
     }
     const mailbox = openMailbox(admission.token)
-    return mailbox === undefined ? reply.code(404).send(strangerPage()) : reply.send(mailboxPage(mailbox))
+    if (mailbox === undefined) return reply.code(404).send(strangerPage())
+    accesses.add(admission.token, mailbox.messages, request.ip)
+    return reply.send(mailboxPage(mailbox))
   })
 
   http.get('/api/messages', (request, reply) => {
@@ -39,7 +48,14 @@ export function serveMail(http: FastifyInstance, validator: Validator, openMailb
     const message = mailbox && findMessage(mailbox, request.params.id)
     // A message of somebody else is as absent as one that never was.
     if (message === undefined) return reply.callNotFound()
+    accesses.add(admission.token, [message], request.ip)
     return reply.header('cache-control', 'no-store').send(message)
+  })
+
+  http.get('/api/accesses', (request, reply) => {
+    const admission = admitRequest(validator, request)
+    if (!admission.admitted) return refuse(reply, admission)
+    return reply.header('cache-control', 'no-store').send(accesses.list(admission.token))
   })
 }
 

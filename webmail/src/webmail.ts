@@ -4,8 +4,10 @@
  */
 
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { connectValidator } from '@countersign/validator/connect'
+import { openAccessRecord } from './access.ts'
 import type { WebmailConfig } from './config.ts'
 import { serveMail } from './mail.ts'
 import { readMailboxes } from './mailbox.ts'
@@ -25,7 +27,8 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
     onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
   })
   const http = createHttp(log)
-  serveMail(http, validator, readMailboxes(config.mailboxes))
+  const accesses = openAccessRecord(join(config.state, 'accesses.jsonl'))
+  serveMail(http, { validator, openMailbox: readMailboxes(config.mailboxes), accesses })
   http.get('/healthz', () => ({ status: 'ok' }))
   http.get('/readyz', (_request, reply) =>
     reply.code(validator.isReady ? 200 : 503).send({ ready: validator.isReady }),
@@ -38,6 +41,7 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
     stop: async () => {
       await http.close()
       await validator.stop()
+      accesses.close()
     },
   }
 }
