@@ -42,7 +42,7 @@ export interface FakeLog {
   stop(): Promise<void>
 }
 
-export async function startFakeLog({ witness }: TestWorld): Promise<FakeLog> {
+async function startFakeLog({ witness }: TestWorld): Promise<FakeLog> {
   const { name, origin, checkpointKey } = witness
   const { key } = importPublicJwk(checkpointKey.jwk)
 
