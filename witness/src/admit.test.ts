@@ -97,7 +97,7 @@ test('times: within 60 s of now, within the window of the key, no longer than th
     world.publish(({ keys }) => ({
       keys: keys.map((key) => (key.kid === world.keys.consumer.kid ? { ...key, ...window } : key)),
     }))
-  draft({ notBefore: now - 10, signUntil: now + 10 })
+  draft({ notBefore: now - 10, signUntil: now + 10, verifyUntil: now + 3610 })
   assert.deepEqual([at(now - 10), at(now - 11)], ['admitted', 'issued_outside_key_window'])
   assert.deepEqual([at(now + 10), at(now + 11)], ['admitted', 'issued_outside_key_window'])
 })
