@@ -21,7 +21,14 @@ export const inactiveKey: Step = {
   expectation: 'refused key_not_active',
   play: async (arena) => {
     const key = await arena.steal('consumer', arena.keyInState('consumer', 'published') ?? '')
-    return showToken(arena, await forge({ key, claims: arena.victim('enterprise') }), 'key_not_active')
+    const played = await showToken(
+      arena,
+      await forge({ key, claims: arena.victim('enterprise') }),
+      'key_not_active',
+    )
+    // It stands next in line: burnt before it ever signs, so that no later step rotates to it.
+    await arena.command({ op: 'block', kid: key.kid, reason: 'drill' })
+    return played
   },
 }
 
