@@ -8,6 +8,7 @@ import type { Alert } from './alert.ts'
 import type { Incident } from './incidents.ts'
 
 export type { Alert, AlertReason, Rule, Severity } from './alert.ts'
+export { sentinelConfig } from './config.ts'
 export type { Incident } from './incidents.ts'
 
 /** The newest alerts first. */

@@ -63,7 +63,10 @@ export function createLogReader(options: LogReaderOptions): LogReader {
     for (const { origin, witness: name, state } of manifest.logs.values()) {
       const known = following.get(origin)
       const witness = charter.witnesses.find((each) => each.name === name)
-      if (known !== undefined) known.isOpen = state === 'open'
+      if (known?.isOpen && state === 'sealed') {
+        known.isOpen = false
+        known.rereading.abort()
+      }
       if (known !== undefined || witness === undefined) continue
       const log: KnownLog = {
         source: epochSource(options.witness, origin),
@@ -76,6 +79,7 @@ export function createLogReader(options: LogReaderOptions): LogReader {
         size: 0,
         signedAt: 0,
         readPastMs: 0,
+        rereading: new AbortController(),
         done: Promise.resolve(),
       }
       following.set(origin, added)
@@ -83,10 +87,10 @@ export function createLogReader(options: LogReaderOptions): LogReader {
     }
   }
 
-  async function readLog(log: KnownLog, state: Following): Promise<void> {
+  async function readLog(log: KnownLog, following: Following): Promise<void> {
     while (!ending.signal.aborted) {
       try {
-        if (await readOn(log, state)) return
+        if (await readOn(log, following)) return
       } catch (error) {
         options.onProblem(error as Error)
         if (error instanceof LogMisbehavior) await alarm.record(async () => [inconsistent(log.origin, now())])
@@ -96,33 +100,42 @@ export function createLogReader(options: LogReaderOptions): LogReader {
   }
 
   /** True once a sealed log was read to its end. */
-  async function readOn(log: KnownLog, state: Following): Promise<boolean> {
-    const { signal } = ending
+  async function readOn(log: KnownLog, following: Following): Promise<boolean> {
+    following.rereading = new AbortController()
+    const signal = AbortSignal.any([ending.signal, following.rereading.signal])
     const { pollMilliseconds, onProblem } = options
-    const position = await readPosition(database, log.origin)
+    const position = await readPosition(database, log.origin, following.isOpen)
     // What is handed out next was asked for after this.
     let askedMs = now()
     for await (const growth of followLog({ ...log, position, pollMilliseconds, signal, onProblem })) {
-      await take(log.origin, growth, askedMs)
-      state.size = growth.position.size
-      state.signedAt = growth.position.signedAt
-      if (growth.position.size === growth.checkpoint.size) {
-        state.readPastMs = state.isOpen ? askedMs : Number.POSITIVE_INFINITY
-        for (const check of waiting) check()
-        if (!state.isOpen) return true
-      }
+      const isWhole = growth.position.size === growth.checkpoint.size
+      const isComplete = isWhole && !following.isOpen
+      await take(log.origin, growth, askedMs, isComplete)
+      following.size = growth.position.size
+      following.signedAt = growth.position.signedAt
+      if (isWhole) following.readPastMs = isComplete ? Number.POSITIVE_INFINITY : askedMs
+      for (const check of waiting) check()
+      if (isComplete) return true
       askedMs = now()
     }
-    return ending.signal.aborted
+    return false
   }
 
-  async function take(origin: string, growth: LogGrowth, askedMs: number): Promise<void> {
+  async function take(
+    origin: string,
+    growth: LogGrowth,
+    askedMs: number,
+    isComplete: boolean,
+  ): Promise<void> {
     const { entries, position, checkpoint } = growth
+    const { size } = position
     await alarm.record(async (session) => {
-      const differing = await takeEntries(session, origin, position.size, JSON.stringify(position), entries)
-      if (position.size < checkpoint.size) return differing
-      const overdueMs = askedMs - options.mergeDelaySeconds * 1000
-      return [...differing, ...(await judgeOverdue(session, origin, position.size, overdueMs))]
+      const progress = { origin, size, state: JSON.stringify(position), isComplete }
+      const differing = await takeEntries(session, progress, entries)
+      if (size < checkpoint.size) return differing
+      // Nothing can come any more of what a complete log does not hold.
+      const overdueMs = isComplete ? Number.MAX_SAFE_INTEGER : askedMs - options.mergeDelaySeconds * 1000
+      return [...differing, ...(await judgeOverdue(session, origin, size, overdueMs))]
     })
   }
 
@@ -171,17 +184,26 @@ interface Following {
   signedAt: number
   /** All that the log held at that time was read. */
   readPastMs: number
+  /** Aborted where the log is to be read anew, to see that it has ended. */
+  rereading: AbortController
   done: Promise<void>
 }
 
-async function readPosition(database: Database, origin: string): Promise<LogPosition | undefined> {
+async function readPosition(
+  database: Database,
+  origin: string,
+  isOpen: boolean,
+): Promise<LogPosition | undefined> {
   const row = await database
     .selectFrom('logs')
     .select('state')
     .where('origin', '=', origin)
     .executeTakeFirst()
+  if (row === undefined) return undefined
   // Written by `take` alone.
-  return row && (JSON.parse(row.state) as LogPosition)
+  const position = JSON.parse(row.state) as LogPosition
+  // The last checkpoint of a sealed log is news once more, since only now is it known to be the last.
+  return isOpen ? position : { ...position, note: '' }
 }
 
 function inconsistent(origin: string, seenAt: number): Finding {

@@ -28,27 +28,35 @@ export async function placeSighting(
   if (verdict !== 'accepted' || origin === undefined || index === undefined || leafHash === undefined) {
     return { logged: null }
   }
-  const log = await session.selectFrom('logs').select('size').where('origin', '=', origin).executeTakeFirst()
-  if (index >= (log?.size ?? 0)) return { logged: 'pending' }
+  const finding = (reason: AlertReason): Placed => ({
+    logged: 'missing',
+    finding: mismatch(reason, { realm, kid, network, validator, at_ms: at }),
+  })
+  const log = await session.selectFrom('logs').selectAll().where('origin', '=', origin).executeTakeFirst()
+  if (index >= (log?.size ?? 0)) return log?.is_complete ? finding('entry_missing') : { logged: 'pending' }
   const entry = await session
     .selectFrom('entries')
     .select('leaf_hash')
     .where('origin', '=', origin)
     .where('log_index', '=', index)
     .executeTakeFirst()
-  if (entry?.leaf_hash === leafHash) return { logged: 'found' }
-  return {
-    logged: 'missing',
-    finding: mismatch('entry_differs', { realm, kid, network, validator, at_ms: at }),
-  }
+  return entry?.leaf_hash === leafHash ? { logged: 'found' } : finding('entry_differs')
+}
+
+/** How far a log was read. */
+export interface Progress {
+  readonly origin: string
+  readonly size: number
+  /** What the follower of the log wants back. */
+  readonly state: string
+  /** It is sealed and was read to its end. */
+  readonly isComplete: boolean
 }
 
 /** Writes down entries that follow those read before, and judges the sightings that waited for them. */
 export async function takeEntries(
   session: Session,
-  origin: string,
-  size: number,
-  state: string,
+  { origin, size, state, isComplete }: Progress,
   entries: readonly LoggedEntry[],
 ): Promise<Finding[]> {
   for (let at = 0; at < entries.length; at += ROWS_MAX) {
@@ -71,10 +79,11 @@ export async function takeEntries(
       )
       .execute()
   }
+  const progress = { size, state, is_complete: Number(isComplete) }
   await session
     .insertInto('logs')
-    .values({ origin, size, state })
-    .onConflict((conflict) => conflict.column('origin').doUpdateSet({ size, state }))
+    .values({ origin, ...progress })
+    .onConflict((conflict) => conflict.column('origin').doUpdateSet(progress))
     .execute()
   return judgeWaiting(session, origin, size)
 }

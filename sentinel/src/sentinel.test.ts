@@ -296,6 +296,26 @@ test('T141 D2: a genuine index with another leaf is exposed as soon as the log w
   await acting.stop()
 })
 
+test('T146 T147: a sealed log holds no more than it holds, whatever a stolen witness key says', async () => {
+  const acting = await startTestSentinel({ policy: { ...watchOnly, merge_delay_seconds: 3600 } })
+  const { world } = acting
+  const webmail = await acting.enrol('webmail')
+  const honest = [...world.witness.entries]
+  acting.log.entries = () => honest
+  assert.equal(webmail.decide(world.issue({ claims: { sub: 'before it was sealed' } })).accepted, true)
+  await webmail.reporter.flush()
+  const draft = world.draft.logs.map((log) => ({ ...log, state: 'sealed' as const }))
+  world.publish(() => ({ logs: draft }))
+  acting.tell()
+  const first = await acting.alertOf(({ alert }) => alert.rule === 'log_mismatch')
+  assert.equal(first.reason, 'entry_missing')
+  assert.equal(webmail.decide(world.issue(), { network: '203.0.113.9' }).accepted, true)
+  await webmail.reporter.flush()
+  const second = await acting.alertOf(({ alert }) => alert.actor === '203.0.113.9')
+  assert.equal(second.reason, 'entry_missing')
+  await acting.stop()
+})
+
 test('T135 T136: a log that changes its past is an alert', async () => {
   const acting = await startTestSentinel()
   const { world } = acting

@@ -61,8 +61,8 @@ export interface Tables {
   }
   /** Alerts that the webhook has not taken yet. */
   deliveries: { alert_id: number; attempts: number; next_ms: number }
-  /** How far each log was read, as the follower of the log wants it back. */
-  logs: { origin: string; size: number; state: string }
+  /** How far each log was read, as the follower of the log wants it back; a sealed one, in the end, completely. */
+  logs: { origin: string; size: number; state: string; is_complete: number }
   entries: { origin: string; log_index: number; leaf_hash: string }
   /** What the log holds of each key, summed up as it is read. */
   /** `orphans` are entries that were found to have no signature, and were alerted about. */
@@ -177,6 +177,7 @@ const migrations: Migrations = {
         .addColumn('origin', 'text', (column) => column.primaryKey())
         .addColumn('size', 'integer', (column) => column.notNull())
         .addColumn('state', 'text', (column) => column.notNull())
+        .addColumn('is_complete', 'integer', (column) => column.notNull())
         .execute()
       await db.schema
         .createTable('entries')

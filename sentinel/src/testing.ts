@@ -94,6 +94,8 @@ export interface TestSentinel {
   readonly blocks: readonly { readonly kid: string; readonly reason: string }[]
   /** A validator that is enrolled and reports. */
   enrol(name: string, realm?: string | readonly string[]): Promise<TestValidator>
+  /** Tells the sentinel of what the world published last. */
+  tell(): void
   alerts(): Promise<Alert[]>
   /** Settles with the next alert, or repeat of one, that fits; follows from when the sentinel started. */
   alertOf(fits: (event: AlertEvent) => boolean): Promise<Alert>
@@ -176,7 +178,7 @@ export async function startTestSentinel(change: Partial<SentinelConfig> = {}): P
     },
     block: async (kid) => {
       const { manifest } = world.setState(kid, 'blocked')
-      for (const listener of listeners) listener(world.state)
+      test.tell()
       return { version: manifest.version, changed: true }
     },
     enrol: async (name, realm = ['consumer', 'enterprise']) => {
@@ -193,6 +195,9 @@ export async function startTestSentinel(change: Partial<SentinelConfig> = {}): P
         onSighting: reporter.report,
       })
       return { ...validator, name, key, reporter }
+    },
+    tell: () => {
+      for (const listener of listeners) listener(world.state)
     },
     alerts: () => fetchAlerts(test.url),
     alertOf: async (fits) => {
