@@ -20,13 +20,6 @@ export {
   type LogSource,
 } from './source.ts'
 
-export interface AppendParams {
-  /** Encoded entries, base64url. */
-  readonly entries: readonly string[]
-  /** The manifest that the sender knows: the witness waits for it, at most two seconds. */
-  readonly manifest_version?: number
-}
-
 /** Codes are those of `EntryRefusalCode`. */
 export type AppendResult =
   | { readonly receipt: string }
@@ -34,13 +27,6 @@ export type AppendResult =
 
 export interface AppendAnswer {
   readonly receipts: readonly AppendResult[]
-}
-
-export interface SealParams {
-  /** The open epoch. */
-  readonly epoch: string
-  /** The one to begin; left out, the next number. */
-  readonly next?: string
 }
 
 export interface WitnessStatus {
@@ -58,9 +44,11 @@ export type Appended =
   | { readonly receipt: Uint8Array }
   | { readonly error: { readonly code: string; readonly message: string } }
 
-/** The append socket. Calls reject with `LineError`; nothing was released for an entry whose call rejected. */
+/** The append socket. Calls reject with `LineError`; entries of one that did may be in the log, their serials spent. */
 export interface WitnessClient {
+  /** `manifestVersion` is the manifest that the sender knows: the witness waits for it, at most two seconds. */
   append(entries: readonly Uint8Array[], manifestVersion?: number): Promise<readonly Appended[]>
+  /** Ends the open epoch; the next is the one named, or else the next number. */
   seal(epoch: string, next?: string): Promise<WitnessStatus>
   status(): Promise<WitnessStatus>
   close(): void

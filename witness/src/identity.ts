@@ -10,7 +10,7 @@ import {
   type KeyObject,
   type webcrypto,
 } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { checkpointVerifiers, cosignatureSigner } from '@countersign/validator/checkpoint'
 import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
@@ -21,6 +21,7 @@ import {
   type NoteVerifier,
   signatureTypes,
 } from '@countersign/validator/note'
+import { readPrivateFile } from '@countersign/validator/private-file'
 
 interface KeyPair {
   readonly publicKey: KeyObject
@@ -73,11 +74,9 @@ export function createIdentity(folder: string, name: string): Identity {
   }
 }
 
+/** Reads the keys. Throws when others may read them too. */
 export function loadIdentity(folder: string): Identity {
-  const file = JSON.parse(readFileSync(join(folder, FILE), 'utf8')) as Record<
-    string,
-    webcrypto.JsonWebKey
-  > & {
+  const file = JSON.parse(readPrivateFile(join(folder, FILE))) as Record<string, webcrypto.JsonWebKey> & {
     name: string
   }
   const pair = (use: string): KeyPair => {

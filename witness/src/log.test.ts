@@ -271,6 +271,7 @@ test('T137: whoever else writes to the log stops it, before any receipt leaves',
   await assert.rejects(append(other, [1]), { name: 'LogFault', code: 'another_writer' })
   assert.equal((await other.faulted).name, 'LogFault')
   await assert.rejects(append(one, [2]), { code: 'another_writer' })
+  await assert.rejects(append(one, [3]), { code: 'another_writer' })
   await assert.rejects(one.publish(), { code: 'another_writer' })
 })
 

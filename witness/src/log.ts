@@ -61,6 +61,7 @@ export class WitnessLog {
   readonly #releasedSerials: Serials
   #epoch: string
   #current: EpochLog
+  #countersigner: Countersigner
   #staged: Staged[] = []
   #turns: Promise<void> = Promise.resolve()
   #fault: Error | undefined
@@ -70,6 +71,7 @@ export class WitnessLog {
     this.#identity = identity
     this.#epoch = state.epoch
     this.#current = current
+    this.#countersigner = countersignerOf(identity, state.epoch)
     this.#sealed = [...state.sealed]
     this.#serials = serials
     this.#releasedSerials = new Serials(serials)
@@ -135,6 +137,7 @@ export class WitnessLog {
    * with the fault when it is unknown whether the entry is in the log: then no receipt for it was released.
    */
   append(bytes: Uint8Array, entry: Entry): Promise<Uint8Array> {
+    if (this.#fault !== undefined) return Promise.reject(this.#fault)
     if (!this.#serials.take(entry)) throw new EntryRefusal('serial_repeated')
     return new Promise((resolve, reject) => {
       this.#staged.push({ bytes, entry, resolve, reject })
@@ -166,6 +169,7 @@ export class WitnessLog {
       await this.#remember({ epoch: next, checkpoint, sealed: [...this.#sealed, sealed] })
       await this.#current.close()
       this.#current = await EpochLog.open(this.#world.disk, folderOf(next), emptyHead, () => false)
+      this.#countersigner = countersignerOf(this.#identity, next)
       this.#sealed.push(sealed)
       this.#epoch = next
       this.#show(next, checkpoint, emptyHead)
@@ -198,7 +202,7 @@ export class WitnessLog {
     const serials = batch.map(({ entry }) => entry.serial)
     const receipts = await this.#current.append(
       batch.map(({ bytes }) => bytes),
-      ({ first, leaves }) => countersignBatch(this.#countersigner(), { first, leaves, serials }),
+      ({ first, leaves }) => countersignBatch(this.#countersigner, { first, leaves, serials }),
     )
     this.#staged.splice(0, batch.length)
     for (const [at, { entry, resolve }] of batch.entries()) {
@@ -235,12 +239,6 @@ export class WitnessLog {
     this.#published.set(epoch, { note, size, signedAt: this.#world.now(), readTile })
   }
 
-  #countersigner(): Countersigner {
-    const { name, receipt } = this.#identity
-    const keyId = receiptKeyId(this.origin, receipt.publicKey)
-    return { witness: name, origin: this.origin, keyId, privateKey: receipt.privateKey }
-  }
-
   /** One at a time, in order. Whatever a turn throws is a fault, and no turn comes after it. */
   #takeTurn<Result>(turn: () => Promise<Result>): Promise<Result> {
     const result = this.#turns.then(() => {
@@ -260,6 +258,17 @@ export class WitnessLog {
       error instanceof LogFault ? error : new LogFault('disk_failed', error.message, { cause: error })
     for (const { reject } of this.#staged.splice(0)) reject(this.#fault)
     this.#faulted.resolve(this.#fault)
+  }
+}
+
+function countersignerOf(identity: Identity, epoch: string): Countersigner {
+  const { name, receipt } = identity
+  const origin = originOf(identity, epoch)
+  return {
+    witness: name,
+    origin,
+    keyId: receiptKeyId(origin, receipt.publicKey),
+    privateKey: receipt.privateKey,
   }
 }
 

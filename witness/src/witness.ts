@@ -4,10 +4,9 @@
  * @module
  */
 
-import { createPrivateKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Handler, LineError, serveLines } from '@countersign/lines'
+import { LineError, serveLines } from '@countersign/lines'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { decode, encode } from '@countersign/validator/base64url'
 import {
@@ -18,15 +17,23 @@ import {
 } from '@countersign/validator/charter'
 import { decodeEntry } from '@countersign/validator/entry'
 import { type Follower, followManifest } from '@countersign/validator/follow'
+import { readPrivateKey } from '@countersign/validator/private-file'
 import { Refusal } from '@countersign/validator/refusal'
+import { z } from 'zod'
 import { checkEntry, EntryRefusal } from './admit.ts'
-import type { AppendAnswer, AppendParams, AppendResult, SealParams, WitnessStatus } from './client.ts'
+import type { AppendAnswer, AppendResult, WitnessStatus } from './client.ts'
 import { epochName, type WitnessConfig } from './config.ts'
 import { openDisk } from './disk.ts'
 import { holdFolder } from './hold.ts'
 import { loadIdentity } from './identity.ts'
 import { WitnessLog } from './log.ts'
 import { serveLog } from './serve.ts'
+
+const appendParams = z.strictObject({
+  entries: z.array(z.string()).max(10_000),
+  manifest_version: z.int().min(0).optional(),
+})
+const sealParams = z.strictObject({ epoch: epochName, next: z.string().optional() })
 
 /** How long an entry waits for the manifest that its sender already has. */
 const MANIFEST_WAIT_MILLISECONDS = 2000
@@ -49,8 +56,8 @@ export async function startWitness(config: WitnessConfig, log: Logger): Promise<
   serveLog(http, witnessLog)
   const url = await http.listen({ host: '127.0.0.1', port: config.listen.port })
   const lines = await serveLines(config.append_socket, {
-    append: append as Handler,
-    seal: ((params: SealParams) => seal(witnessLog, params)) as Handler,
+    append: (params) => append(read(appendParams, params)),
+    seal: (params) => seal(witnessLog, read(sealParams, params)),
     status: () => statusOf(witnessLog),
   })
   const publishing = setInterval(() => {
@@ -74,17 +81,16 @@ export async function startWitness(config: WitnessConfig, log: Logger): Promise<
 }
 
 /** Answers `append`: a receipt, or why not, for each entry in its place. */
-export function appendTo(
+function appendTo(
   log: WitnessLog,
   firstCharter: Charter,
-  trust: Pick<Follower, 'state' | 'ageSeconds' | 'waitForVersion'>,
-  now: () => number = nowSeconds,
-): (params: AppendParams) => Promise<AppendAnswer> {
+  trust: Follower,
+): (params: z.infer<typeof appendParams>) => Promise<AppendAnswer> {
   const appendOne = async (text: string): Promise<AppendResult> => {
     try {
       const bytes = decode(text)
       const entry = decodeEntry(bytes)
-      checkEntry(entry, { firstCharter, trust, nowSeconds: now() })
+      checkEntry(entry, { firstCharter, trust, nowSeconds: nowSeconds() })
       return { receipt: encode(await log.append(bytes, entry)) }
     } catch (error) {
       return { error: describe(error) }
@@ -106,10 +112,21 @@ function describe(error: unknown): { readonly code: string; readonly message: st
   throw new LineError('witness_failed', 'the log cannot go on; no receipt was released', { retryable: true })
 }
 
-async function seal(log: WitnessLog, { epoch, next }: SealParams): Promise<WitnessStatus> {
-  const following = epochName.parse(next ?? String(Number(epoch) + 1))
-  if (await log.seal(epoch, following)) return statusOf(log)
-  throw new LineError('epoch_mismatch', `${epoch} is not the open epoch, or ${following} has been one`)
+async function seal(
+  log: WitnessLog,
+  { epoch, next = String(Number(epoch) + 1) }: z.infer<typeof sealParams>,
+): Promise<WitnessStatus> {
+  if (epochName.safeParse(next).success && (await log.seal(epoch, next))) return statusOf(log)
+  throw new LineError(
+    'epoch_mismatch',
+    'that epoch is not open, or the next one has no usable name or has been',
+  )
+}
+
+function read<Schema extends z.ZodType>(schema: Schema, params: unknown): z.infer<Schema> {
+  const { success, data } = schema.safeParse(params)
+  if (!success) throw new LineError('malformed', 'the parameters are not what this method takes')
+  return data
 }
 
 function statusOf(log: WitnessLog): WitnessStatus {
@@ -135,7 +152,7 @@ function follow(config: WitnessConfig, trustAnchor: TrustAnchor, log: Logger): F
     ...(enrolment && {
       enrolment: {
         name: enrolment.name,
-        privateKey: createPrivateKey({ key: JSON.parse(readFileSync(enrolment.key, 'utf8')), format: 'jwk' }),
+        privateKey: readPrivateKey(enrolment.key),
       },
     }),
     onProblem: (problem) => log.warn({ error: problem.message }, 'following the authority'),
