@@ -65,7 +65,7 @@ export function createIdentity(folder: string, name: string): Identity {
     privateKey.export({ format: 'jwk' }),
   ])
   const content = JSON.stringify({ name, ...Object.fromEntries(jwks) }, undefined, 2)
-  writeFileSync(join(folder, FILE), `${content}\n`, { mode: 0o600, flag: 'wx' })
+  writeFileSync(join(folder, FILE), `${content}\n`, { mode: 0o600, flag: 'wx', flush: true })
   return {
     name,
     receipt: keys.receipt,

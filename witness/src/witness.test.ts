@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { createLog } from '@countersign/service'
@@ -31,6 +31,7 @@ import {
   type WitnessClient,
 } from './client.ts'
 import type { PublicIdentity } from './identity.ts'
+import { initWitness } from './init.ts'
 import { prepareWitness, worldEntry } from './testing.ts'
 import { startWitness } from './witness.ts'
 
@@ -258,6 +259,15 @@ test('only its own user may open the socket or read the keys', async (t) => {
   for (const file of ['append.sock', 'data/identity.json', 'data/state.json', 'data/epochs/1/entries']) {
     assert.equal(statSync(join(folder, file)).mode & 0o077, 0, file)
   }
+})
+
+test('a witness is made once: its keys and its log are not replaced', async (t) => {
+  const { folder } = await start(t)
+  const data = join(folder, 'data')
+  await assert.rejects(initWitness(data, 'witness.test', '1'), /not empty/)
+  rmSync(join(data, 'identity.json'))
+  await assert.rejects(initWitness(data, 'witness.test', '1'), /not empty/)
+  assert.equal(existsSync(join(data, 'identity.json')), false)
 })
 
 test('keys that others may read are not used', async (t) => {
