@@ -5,23 +5,32 @@
  */
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { approveCharter, type CharterDocument } from '@countersign/validator/charter'
-import { writePrivate, writePublic } from './files.ts'
+import { readDocument, readPayload } from '@countersign/validator/document'
+import { readJson, writePrivate, writePublic } from './files.ts'
+import type { Layout } from './layout.ts'
+import { portsFileIn } from './ports.ts'
 import { initService } from './process.ts'
-import { secret, tenants } from './world.ts'
+import { type Realm, realms, secret, type World } from './world.ts'
 
 const OPERATORS = ['olga', 'omar', 'opal'] as const
 const THRESHOLD = 2
-const ROTATION_SECONDS = 24 * 3600
-const LIFETIME_SECONDS_MAX = 3600
 
-interface WitnessKeys {
-  readonly name: string
-  readonly receipt_key: object
-  readonly checkpoint_keys: readonly object[]
-  readonly vkey: string
+const ANCHOR = 'trust-anchor.json'
+const CHARTER = join('charters', '1.json')
+
+interface Keys {
+  readonly witness: {
+    readonly name: string
+    readonly receipt_key: object
+    readonly checkpoint_keys: readonly object[]
+    readonly vkey: string
+  }
+  readonly authority: { readonly jwk: object }
+  readonly sentinel: { readonly jwk: object }
+  readonly signers: Readonly<Record<Realm, { readonly jwk: object }>>
 }
 
 /** Where the operators' key files lie; `id` is who signs with it. */
@@ -29,30 +38,32 @@ export function operatorKeyFiles(data: string): { id: string; key_file: string }
   return OPERATORS.map((id) => ({ id, key_file: join(data, 'operators', `${id}.json`) }))
 }
 
-/** Makes all keys and the first charter; `issuers` gives each realm's issuer template. Does nothing the second time. */
-export async function holdCeremony(data: string, issuers: Readonly<Record<string, string>>): Promise<void> {
-  const anchorFile = join(data, 'trust-anchor.json')
-  // Written last: a ceremony that was cut short leaves no anchor, and its folder is refused by each `init`.
-  if (existsSync(anchorFile)) return
-  const operators = operatorKeyFiles(data).map(({ id, key_file }) => {
+/**
+ * Makes all keys and the first charter, or finds them made. Throws when the folder was made for another world than this
+ * one, since a charter changes by approval alone.
+ */
+export async function holdCeremony({ data, issuers, ports }: Layout, world: World): Promise<void> {
+  const rules = rulesOf(issuers, world)
+  if (existsSync(join(data, ANCHOR))) return compareRules(data, rules)
+  // In a folder of its own, moved into its place when it is whole. One that was cut short was never in use.
+  const draft = join(data, 'first-start')
+  rmSync(draft, { recursive: true, force: true })
+  writePublic(portsFileIn(draft), ports)
+  await prepare(draft, join(data, 'cache'), rules)
+  for (const name of readdirSync(draft).sort(lastOfAll)) move(draft, data, name)
+  rmSync(draft, { recursive: true })
+}
+
+async function prepare(draft: string, cache: string, rules: ReturnType<typeof rulesOf>): Promise<void> {
+  const operators = operatorKeyFiles(draft).map(({ id, key_file }) => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519')
     writePrivate(key_file, privateKey.export({ format: 'jwk' }))
     return { id, jwk: publicKey.export({ format: 'jwk' }), privateKey }
   })
-  writePrivate(join(data, 'secrets', 'enrolment-token'), secret())
-  const [witness, authority, sentinel, ...signers] = await Promise.all([
-    initService('witness', [
-      '--data',
-      join(data, 'witness'),
-      '--name',
-      'witness.example',
-    ]) as Promise<WitnessKeys>,
-    initService('authority', ['--data', join(data, 'authority')]) as Promise<{ jwk: object }>,
-    initService('sentinel', ['--data', join(data, 'sentinel')]) as Promise<{ jwk: object }>,
-    ...Object.keys(issuers).map((realm) => initSigner(data, realm)),
-  ])
-  writePublic(join(data, 'witness.json'), witness)
   const people = operators.map(({ id, jwk }) => ({ id, jwk }))
+  writePrivate(join(draft, 'secrets', 'enrolment-token'), secret())
+  const { witness, authority, sentinel, signers } = await makeKeys(draft, cache)
+  const { name, receipt_key, checkpoint_keys } = witness
   const charter = {
     version: 1,
     iat: Math.floor(Date.now() / 1000),
@@ -60,24 +71,11 @@ export async function holdCeremony(data: string, issuers: Readonly<Record<string
     operators: people,
     manifest_keys: [authority.jwk],
     block_keys: [sentinel.jwk],
-    witnesses: [
-      { name: witness.name, receipt_key: witness.receipt_key, checkpoint_keys: witness.checkpoint_keys },
-    ],
-    realms: Object.fromEntries(
-      Object.entries(issuers).map(([realm, issuer], index) => [
-        realm,
-        {
-          issuers: [issuer],
-          tenants: (tenants[realm] ?? []).map(({ id }) => id),
-          token_types: ['access', 'id', 'logout'],
-          algs: ['ES256'],
-          max_ttl: LIFETIME_SECONDS_MAX,
-          signer: signers[index]?.jwk,
-          rotation_seconds: ROTATION_SECONDS,
-          key_age_max: 14 * ROTATION_SECONDS,
-        },
-      ]),
-    ),
+    witnesses: [{ name, receipt_key, checkpoint_keys }],
+    realms: {
+      consumer: { ...rules.consumer, signer: signers.consumer.jwk },
+      enterprise: { ...rules.enterprise, signer: signers.enterprise.jwk },
+    },
   }
   const approved = operators
     .slice(0, THRESHOLD)
@@ -85,21 +83,81 @@ export async function holdCeremony(data: string, issuers: Readonly<Record<string
       (document, { privateKey }) => approveCharter(document ?? charter, privateKey),
       undefined,
     )
-  writePublic(join(data, 'charters', '1.json'), approved)
-  writePublic(anchorFile, { operators: people, threshold: THRESHOLD })
+  writePublic(join(draft, 'witness.json'), witness)
+  writePublic(join(draft, CHARTER), approved)
+  writePublic(join(draft, ANCHOR), { operators: people, threshold: THRESHOLD })
 }
 
-async function initSigner(data: string, realm: string): Promise<{ jwk: object }> {
-  const folder = join(data, 'signers', realm)
-  const passphraseFile = join(folder, 'passphrase')
-  writePrivate(passphraseFile, randomBytes(32).toString('base64url'))
-  const args = [
+async function makeKeys(draft: string, cache: string): Promise<Keys> {
+  const init = (name: 'witness' | 'authority' | 'sentinel', ...args: string[]): Promise<unknown> =>
+    initService(name, cache, ['--data', join(draft, name), ...args])
+  const [witness, authority, sentinel, consumer, enterprise] = await Promise.all([
+    init('witness', '--name', 'witness.example'),
+    init('authority'),
+    init('sentinel'),
+    ...realms.map((realm) => initSigner(draft, cache, realm)),
+  ])
+  return { witness, authority, sentinel, signers: { consumer, enterprise } } as Keys
+}
+
+function initSigner(draft: string, cache: string, realm: Realm): Promise<unknown> {
+  const folder = join(draft, 'signers', realm)
+  const passphrase = join(folder, 'passphrase')
+  writePrivate(passphrase, randomBytes(32).toString('base64url'))
+  const keystore = join(folder, 'keystore.age')
+  return initService('signer', cache, [
     '--keystore',
-    join(folder, 'keystore.age'),
+    keystore,
     '--passphrase-file',
-    passphraseFile,
+    passphrase,
     '--realm',
     realm,
-  ]
-  return (await initService('signer', args)) as { jwk: object }
+  ])
+}
+
+/** What the charter says of each realm, but for its signer. */
+function rulesOf(issuers: Layout['issuers'], { terms, tenants }: World) {
+  const { max_ttl, rotation_seconds, key_age_max } = terms
+  const rulesFor = (realm: Realm) => ({
+    issuers: [issuers[realm]],
+    tenants: tenants[realm].map(({ id }) => id),
+    token_types: ['access', 'id', 'logout'],
+    algs: ['ES256'],
+    max_ttl,
+    rotation_seconds,
+    key_age_max,
+  })
+  return { consumer: rulesFor('consumer'), enterprise: rulesFor('enterprise') }
+}
+
+function compareRules(data: string, rules: ReturnType<typeof rulesOf>): void {
+  const { payload } = readDocument(readJson(join(data, CHARTER)))
+  const approved = readPayload(payload)['realms'] as unknown as typeof rules
+  for (const realm of realms) {
+    for (const [name, wanted] of Object.entries(rules[realm])) {
+      const found = approved[realm][name as keyof (typeof rules)[Realm]]
+      if (JSON.stringify(found) === JSON.stringify(wanted)) continue
+      throw new Error(
+        `${data} was made with ${name} ${JSON.stringify(found)} for ${realm}, not ${JSON.stringify(wanted)}: ` +
+          'its charter changes by approval, not by configuration; another --data starts anew',
+      )
+    }
+  }
+}
+
+/** The trust anchor comes last: once it is there, everything is. */
+function lastOfAll(one: string, other: string): number {
+  return Number(one === ANCHOR) - Number(other === ANCHOR)
+}
+
+function move(draft: string, data: string, name: string): void {
+  try {
+    renameSync(join(draft, name), join(data, name))
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw new Error(message)
+    throw new Error(
+      `${data} holds ${name} but no ${ANCHOR}: a part of another system, which is not overwritten`,
+    )
+  }
 }

@@ -10,7 +10,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { System } from './up.ts'
+import type { System } from './ready.ts'
 
 export { connectCrowd } from './crowd.ts'
 export { type Operated, operate, waitForAcknowledgements } from './operate.ts'

@@ -9,7 +9,7 @@ import { enrol } from '@countersign/authority/client'
 import { publicHalf } from '@countersign/validator/document'
 import { type Follower, followManifest } from '@countersign/validator/follow'
 import { readJson } from './files.ts'
-import type { System } from './up.ts'
+import type { System } from './ready.ts'
 
 /** Enrols and connects `count` followers; settles when each has its first manifest. */
 export async function connectCrowd(authority: System['authority'], count: number): Promise<Follower[]> {

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { type Command, fetchAcks } from '@countersign/authority/client'
 import { operate } from './operate.ts'
 import { locate, readSystem, withManifest } from './system.ts'
+import { formatTable } from './table.ts'
 
 const options = {
   ready: { type: 'string' },
@@ -18,14 +19,32 @@ const options = {
   reason: { type: 'string' },
 } as const
 
-const operations = ['rotate', 'block', 'revoke', 'retire'] as const
+type Name = Exclude<keyof typeof options, 'ready' | 'operator' | 'reason'>
+
+/** What each operation names; of several, one is enough. */
+const needed: Readonly<Record<Command['op'], readonly Name[]>> = {
+  rotate: ['realm', 'kid'],
+  block: ['kid'],
+  revoke: ['kid'],
+  retire: ['kid'],
+  cutoff: ['realm', 'kid', 'tenant'],
+}
+
+const SILENT_EXIT = 1
 
 export async function key(args: readonly string[]): Promise<void> {
   const [operation, ...rest] = args
-  if (operation === 'list') return list(rest)
-  const known = operations.find((name) => name === operation)
-  if (known === undefined) throw new Error(`list, ${operations.join(', ')}; not ${operation ?? 'nothing'}`)
-  await give(known, rest)
+  switch (operation) {
+    case 'list':
+      return list(rest)
+    case 'rotate':
+    case 'block':
+    case 'revoke':
+    case 'retire':
+      return give(operation, rest)
+    default:
+      throw new Error(`key takes list, rotate, block, revoke or retire, not ${operation ?? 'nothing'}`)
+  }
 }
 
 export async function cutoff(args: readonly string[]): Promise<void> {
@@ -40,30 +59,43 @@ async function list(args: readonly string[]): Promise<void> {
     manifest: state?.manifest,
     acks: await fetchAcks(where.authority),
   }))
-  for (const { kid, realm, state, algorithm, signUntil } of manifest?.keys.values() ?? []) {
-    const until = new Date(signUntil * 1000).toISOString().slice(0, 16)
-    print(`${kid}  ${realm.padEnd(12)} ${state.padEnd(10)} ${algorithm.padEnd(10)} signs until ${until}Z`)
-  }
-  const silent = acks.silent.length === 0 ? 'acknowledged by all' : `silent: ${acks.silent.join(', ')}`
-  print(`\nversion ${manifest?.version}, ${silent}`)
+  const rows = [...(manifest?.keys.values() ?? [])].map((key) => [
+    key.kid,
+    key.realm,
+    key.state,
+    key.algorithm,
+    minute(key.signUntil),
+    minute(key.verifyUntil),
+  ])
+  print(formatTable(['kid', 'realm', 'state', 'alg', 'signs until', 'verifies until'], rows))
+  const behind =
+    acks.silent.length === 0 ? 'acknowledged by all' : `not acknowledged by ${acks.silent.join(', ')}`
+  print(`\nmanifest ${acks.version}, ${behind}`)
 }
 
 /** Gives a command and shows how long it took until every validator had acknowledged what came of it. */
 async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
   const { ready, operator, reason, ...target } = values
+  if (!needed[op].some((name) => target[name] !== undefined)) {
+    throw new Error(`${op} needs ${needed[op].map((name) => `--${name} ${name.toUpperCase()}`).join(' or ')}`)
+  }
   if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
   const command = { op, reason: reason ?? 'by hand', ...target }
-  const { version, changed, milliseconds, silent, absent } = await operate(
-    readSystem(ready).authority,
-    command,
-    operator,
-  )
+  const { authority } = readSystem(ready)
+  const { version, changed, milliseconds, silent, absent } = await operate(authority, command, operator)
   const done = changed ? '' : 'nothing left to do; '
   const acknowledged =
-    silent.length === 0 ? 'acknowledged by all that are connected' : `silent: ${silent.join(', ')}`
-  print(`${done}version ${version}, ${acknowledged}, after ${Math.round(milliseconds)} ms`)
+    silent.length === 0
+      ? 'acknowledged by all that are connected'
+      : `not acknowledged by ${silent.join(', ')}`
+  print(`${done}manifest ${version}, ${acknowledged}, after ${Math.round(milliseconds)} ms`)
   if (absent.length > 0) print(`not connected, so stale within a minute: ${absent.join(', ')}`)
+  if (silent.length > 0) process.exitCode = SILENT_EXIT
+}
+
+function minute(seconds: number): string {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 16)}Z`
 }
 
 function print(line: string): void {

@@ -4,26 +4,39 @@
  * @module
  */
 
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { keepPrivate, writePrivate } from './files.ts'
+import type { Wishes } from './config.ts'
+import { keepPrivate, readJson, writePrivate } from './files.ts'
 import { sampleMail } from './mail.ts'
 import type { Ports } from './ports.ts'
-import { audiences, type Client, type Person, sampleClients, samplePeople, secret, tenants } from './world.ts'
+import {
+  audiences,
+  needsSecondFactor,
+  plantSeed,
+  type Realm,
+  realms,
+  type Seed,
+  secret,
+  type World,
+} from './world.ts'
 
 /** `sun_path` holds 108 bytes on Linux, 104 elsewhere, the final zero included. */
 const SOCKET_PATH_BYTES_MAX = 103
 
-export const realms = ['consumer', 'enterprise'] as const
-export type Realm = (typeof realms)[number]
-
 /** What is trusted to acknowledge manifests: every process that decides by them. */
 export const validators = ['witness', 'broker', 'consumer', 'enterprise', 'gateway', 'webmail'] as const
 
-export interface Seed {
-  readonly clients: readonly Client[]
-  readonly people: readonly (Person & { readonly sub: string })[]
-}
+/** Findings that the sample's sentinel answers by itself: what only somebody who holds a stolen key can cause. */
+const AUTO_BLOCK = [
+  'receipt_missing',
+  'receipt_invalid',
+  'key_out_of_scope',
+  'issuer_mismatch',
+  'tenant_mismatch',
+] as const
+const SILENT_SECONDS = 60
 
 /** Where everything of one data folder is. Pure: nothing is read or written. */
 export function layOut(data: string, ports: Ports) {
@@ -56,23 +69,32 @@ export function layOut(data: string, ports: Ports) {
 
 export type Layout = ReturnType<typeof layOut>
 
-/** The sample people and clients of a realm: made at the first start and then kept. */
-export function keepSeed(layout: Layout, realm: Realm): Seed {
-  return keepPrivate(seedFile(layout, realm), () => ({
-    clients: sampleClients(realm, `${layout.urls.webmail}/callback`),
-    people: samplePeople(realm).map((person) => ({ ...person, sub: randomUUID() })),
-  }))
+/** Who may sign in to a realm: made at the first start and then kept, but for what is wished otherwise. */
+export function keepSeed(layout: Layout, realm: Realm, wishes: Wishes): Seed {
+  const file = seedFile(layout, realm)
+  const known = existsSync(file) ? readJson<Seed>(file) : undefined
+  const seed = plantSeed(realm, known, wishes.realms?.[realm], `${layout.urls.webmail}/callback`)
+  writePrivate(file, seed)
+  return seed
 }
 
-/** Writes the configuration of every service. Throws when a socket's path would be too long to open. */
-export function writeConfigs(layout: Layout): void {
-  const { data, ports, urls, socket, trustAnchor, enrolmentKey } = layout
+/** Throws when a socket's path would be too long to open. */
+export function checkDepth({ data, socket }: Layout): void {
   const longest = socket('broker-enterprise')
-  if (Buffer.byteLength(longest) > SOCKET_PATH_BYTES_MAX) {
-    throw new Error(
-      `${data} is too deep: the socket ${longest} would pass ${SOCKET_PATH_BYTES_MAX} bytes; choose a shorter --data`,
-    )
-  }
+  if (Buffer.byteLength(longest) <= SOCKET_PATH_BYTES_MAX) return
+  throw new Error(
+    `${data} is too deep: sockets in it would pass ${SOCKET_PATH_BYTES_MAX} bytes; choose a shorter --data`,
+  )
+}
+
+/** Writes the configuration of every service. */
+export function writeConfigs(
+  layout: Layout,
+  { tenants }: World,
+  seeds: Readonly<Record<Realm, Seed>>,
+  { sentinel: { webhook, ...policy } = {} }: Wishes,
+): void {
+  const { data, ports, urls, socket, trustAnchor, enrolmentKey } = layout
   const write = (name: string, config: object): void => writePrivate(layout.configFile(name), config)
   const trust = { authority: urls.authority, trust_anchor: trustAnchor }
   const enrolment = (name: string): object => ({ enrolment: { name, key: enrolmentKey(name) } })
@@ -122,7 +144,7 @@ export function writeConfigs(layout: Layout): void {
       listen: { port: ports[realm] },
       public_url: urls[realm],
       tenants: tenants[realm],
-      second_factor_required: realm === 'enterprise',
+      second_factor_required: needsSecondFactor[realm],
       database: join(data, 'issuers', realm, 'issuer.sqlite'),
       broker_socket: socket(`broker-${realm}`),
       secrets,
@@ -143,12 +165,17 @@ export function writeConfigs(layout: Layout): void {
     ...trust,
     ...enrolment(name),
   })
-  write('gateway', protectedService('gateway'))
+  const introspectionClients = join(data, 'secrets', 'introspection-clients.json')
+  writePrivate(introspectionClients, {
+    clients: realms.flatMap((realm) => introspectors(seeds[realm], tenants[realm])),
+  })
+  write('gateway', { ...protectedService('gateway'), introspection_clients: introspectionClients })
   const mailboxes = join(data, 'webmail', 'mailboxes.json')
-  keepPrivate(mailboxes, () =>
+  writePrivate(
+    mailboxes,
     sampleMail(
       realms.flatMap((realm) =>
-        keepSeed(layout, realm).people.map((person) => ({
+        seeds[realm].people.map((person) => ({
           ...person,
           issuer: layout.issuers[realm].replace('{tenantid}', person.tenant),
         })),
@@ -162,24 +189,21 @@ export function writeConfigs(layout: Layout): void {
     witness: urls.witness,
     broker_socket: socket('broker-admin'),
     block_key: join(data, 'sentinel', 'block-key.json'),
-    policy: {
-      auto_block: [
-        'receipt_missing',
-        'receipt_invalid',
-        'key_out_of_scope',
-        'issuer_mismatch',
-        'tenant_mismatch',
-        'lifetime_too_long',
-        'key_not_active',
-        'entry_missing',
-        'entry_differs',
-      ],
-      silent_seconds: 60,
-    },
+    policy: { auto_block: AUTO_BLOCK, silent_seconds: SILENT_SECONDS, ...policy },
+    ...(webhook && { webhook }),
     ...trust,
   })
 }
 
 function seedFile(layout: Layout, realm: Realm): string {
   return join(layout.data, 'secrets', `seed-${realm}.json`)
+}
+
+/** The clients of a realm may ask the gateway about tokens of the realm's tenants, with the secrets that they have. */
+function introspectors({ clients }: Seed, tenants: World['tenants'][Realm]): object[] {
+  return clients.map(({ client_id, client_secret }) => ({
+    client_id,
+    secret_sha256: createHash('sha256').update(client_secret).digest('base64url'),
+    tenants: tenants.map(({ id }) => id),
+  }))
 }

@@ -14,18 +14,24 @@ const commands: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   log: async () => (await import('./log.ts')).log,
 }
 
-const [name = '', ...args] = process.argv.slice(2)
+/** Nothing was done or decided. */
+const FAILED_EXIT = 2
+
+const [name = 'help', ...args] = process.argv.slice(2)
 const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-if (command === undefined) {
-  const asked = name === '' || name === 'help' || name === '--help'
-  process[asked ? 'stdout' : 'stderr'].write(
-    asked ? usage : `countersign: there is no command ${name}\n${usage}`,
-  )
-  process.exit(asked ? 0 : 2)
+if (command !== undefined && !args.includes('--help')) {
+  try {
+    await (await command())(args)
+  } catch (error) {
+    fail(`countersign ${name}: ${(error as Error).message}`)
+  }
+} else if (command !== undefined || name === 'help' || name === '--help') {
+  process.stdout.write(usage)
+} else {
+  fail(`countersign: there is no command ${name}; countersign help lists them`)
 }
-try {
-  await (await command())(args)
-} catch (error) {
-  process.stderr.write(`countersign ${name}: ${(error as Error).message}\n`)
-  process.exit(2)
+
+function fail(complaint: string): void {
+  process.stderr.write(`${complaint}\n`)
+  process.exitCode = FAILED_EXIT
 }

@@ -7,7 +7,7 @@ import { createPrivateKey, type JsonWebKeyInput } from 'node:crypto'
 import { type Author, type Command, fetchAcks, sendCommand } from '@countersign/authority/client'
 import { publicHalf } from '@countersign/validator/document'
 import { readJson } from './files.ts'
-import type { System } from './up.ts'
+import type { System } from './ready.ts'
 
 type Authority = System['authority']
 

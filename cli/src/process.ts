@@ -5,73 +5,109 @@
 
 import { type ChildProcess, execFile, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { formatEvent } from './events.ts'
 
 export type ServiceName = 'witness' | 'authority' | 'broker' | 'issuer' | 'gateway' | 'webmail' | 'sentinel'
 
-/** A service that answers. */
-export interface Service {
-  readonly label: string
-  readonly ready: Readonly<Record<string, unknown>>
-  readonly process: ChildProcess
+export interface ServicesOptions {
+  /** Folder for what Node compiled, so that the second process with the same code, and the second start, are faster. */
+  readonly cache: string
+  /** A line that a service wrote to its standard error. */
+  readonly onLine: (label: string, line: string) => void
+  /** A service that answered before has ended, and nobody had asked it to. */
+  readonly onEnd: (label: string, how: string) => void
 }
 
 /** A service that does not answer by then never will. */
 const START_MILLISECONDS_MAX = 20_000
+/** Enough of what a service wrote before it failed to tell why. */
+const COMPLAINT_LINES_MAX = 20
 
-/** Starts a service and waits until it says that it answers. Rejects with what it wrote when it ends before that. */
-export async function startService(name: ServiceName, label: string, configFile: string): Promise<Service> {
-  // Its own process group, so that a Ctrl-C in the terminal reaches only `up`, which then stops all in order.
-  const child = fork(mainOf(name), ['--config', configFile], {
-    detached: true,
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-  })
-  let complaint = ''
-  const collect = (chunk: Buffer): void => {
-    complaint = (complaint + chunk.toString()).slice(-4000)
+export class Services {
+  readonly #options: ServicesOptions
+  readonly #running = new Map<string, ChildProcess>()
+  #isStopping = false
+
+  constructor(options: ServicesOptions) {
+    this.#options = options
   }
-  child.stderr?.on('data', collect)
-  const ready = await new Promise<Readonly<Record<string, unknown>>>((resolve, reject) => {
+
+  /** Starts a service and waits until it says that it answers. Rejects with what it wrote when it ends before that. */
+  async start(name: ServiceName, label: string, configFile: string): Promise<void> {
+    if (this.#isStopping) throw new Error('everything is being stopped')
+    const { cache, onEnd } = this.#options
+    // Its own process group, so that a Ctrl-C in the terminal reaches only `up`, which then stops all in order.
+    const child = fork(mainOf(name), ['--config', configFile], {
+      detached: true,
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      env: { ...process.env, NODE_COMPILE_CACHE: cache },
+    })
+    this.#running.set(label, child)
+    const ended = once(child, 'exit').then(([code, signal]) => {
+      this.#running.delete(label)
+      return String(signal ?? `exit ${code}`)
+    })
+    const complaint = this.#listen(label, child)
+    const silent = once(child, 'close')
+    const late = AbortSignal.timeout(START_MILLISECONDS_MAX)
+    late.onabort = () => child.kill('SIGKILL')
+    const outcome = await Promise.race([once(child, 'message').then(() => undefined), ended])
+    late.onabort = null
+    if (outcome !== undefined) {
+      const why = late.aborted
+        ? `did not answer within ${START_MILLISECONDS_MAX / 1000} s`
+        : `ended (${outcome})`
+      await silent
+      throw new Error([`${label} ${why} at its start`, ...complaint].join('\n'))
+    }
+    void ended.then((how) => {
+      if (!this.#isStopping) onEnd(label, how)
+    })
+  }
+
+  /** Asks every service to stop, those that are still starting too, and waits until each has; then kills what is left. */
+  async stop(patienceMilliseconds: number): Promise<void> {
+    this.#isStopping = true
+    const children = [...this.#running.values()]
+    const gone = Promise.all(children.map((child) => once(child, 'exit')))
+    for (const child of children) child.kill('SIGTERM')
     const late = setTimeout(() => {
-      child.kill('SIGKILL')
-      reject(new Error(`${label} did not answer within ${START_MILLISECONDS_MAX / 1000} s\n${complaint}`))
-    }, START_MILLISECONDS_MAX)
-    child.once('message', (message: { ready: Readonly<Record<string, unknown>> }) => {
-      clearTimeout(late)
-      resolve(message.ready)
+      for (const child of children) child.kill('SIGKILL')
+    }, patienceMilliseconds)
+    await gone
+    clearTimeout(late)
+  }
+
+  /** Passes the lines on, and keeps the last ones, as they are shown. */
+  #listen(label: string, child: ChildProcess): readonly string[] {
+    const last: string[] = []
+    if (child.stderr === null) return last
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      this.#options.onLine(label, line)
+      last.push(formatEvent(label, line))
+      if (last.length > COMPLAINT_LINES_MAX) last.shift()
     })
-    child.once('exit', (code, signal) => {
-      clearTimeout(late)
-      reject(new Error(`${label} ended at its start (${signal ?? `exit ${code}`})\n${complaint.trim()}`))
-    })
-  })
-  child.stderr?.off('data', collect)
-  child.stderr?.pipe(process.stderr)
-  return { label, ready, process: child }
+    return last
+  }
 }
 
 /** Runs `init` of a service or signer and returns what it printed: its public keys. */
-export async function initService(name: ServiceName | 'signer', args: readonly string[]): Promise<unknown> {
-  const { stdout } = await promisify(execFile)(process.execPath, [mainOf(name), 'init', ...args])
-  return JSON.parse(stdout)
-}
-
-/** Asks every service to stop and waits until each has; what is left after `patience` is killed. */
-export async function stopServices(
-  services: readonly Service[],
-  patienceMilliseconds: number,
-): Promise<void> {
-  const running = services
-    .map(({ process: child }) => child)
-    .filter((child) => child.exitCode === null && child.signalCode === null)
-  const gone = Promise.all(running.map((child) => once(child, 'exit')))
-  for (const child of running) child.kill('SIGTERM')
-  const late = setTimeout(() => {
-    for (const child of running) child.kill('SIGKILL')
-  }, patienceMilliseconds)
-  await gone
-  clearTimeout(late)
+export async function initService(
+  name: ServiceName | 'signer',
+  cache: string,
+  args: readonly string[],
+): Promise<unknown> {
+  const env = { ...process.env, NODE_COMPILE_CACHE: cache }
+  try {
+    const { stdout } = await promisify(execFile)(process.execPath, [mainOf(name), 'init', ...args], { env })
+    return JSON.parse(stdout)
+  } catch (error) {
+    const { stderr, message } = error as Error & { readonly stderr?: string }
+    throw new Error(`${name} could not make its keys: ${stderr?.trim() || message}`)
+  }
 }
 
 function mainOf(name: ServiceName | 'signer'): string {

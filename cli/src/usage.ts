@@ -1,17 +1,32 @@
+/** What `countersign help` prints. */
 export const usage = `countersign: token signing that stays safe when a signing key is stolen
 
-  up      --data DIR --port N --ready-file FILE      start everything on this machine (--port 0: free ports)
-  verify  [--ready FILE | --manifest URL [--trust-anchor FILE]] --audience AUD (TOKEN | -)
-                                                     decide about a token; exit 0 accepted, 1 refused, 2 undecided
-  key     list   --ready FILE                        the keys of the manifest and who has not acknowledged it
-          rotate --ready FILE --realm REALM          activate the next key, retire the current one
-          block  --ready FILE --kid KID --reason …   no validator accepts it from now on; two people can lift it
-          revoke --ready FILE --kid KID --reason …   the same, for good
-          retire --ready FILE --kid KID --reason …   stop verifying what it signed
-  cutoff         --ready FILE [--realm R] [--kid K] [--tenant T] [--sub S] --reason …
-                                                     refuse what was issued before now
-  log     fsck   --url URL --vkey VKEY               prove a whole log; exit 1 when it does not hold
+  up          start everything on this machine; Ctrl-C stops it, the same command continues
+                --data DIR         everything it keeps (.countersign)
+                --port N           the first of seven ports in a row (8400); 0 picks free ones
+                --ready-file FILE  written once everything answers; DIR/ready.json is too
+                --config FILE      what you want otherwise; see docs/configuration.md
 
-  Commands that change something take --operator ID; without it, the first operator of the ready file signs.
-  They print when every validator has acknowledged, and who has not.
+  verify      decide about a token, as a validator of the system would
+                --audience AUD     whom the token is shown to
+                TOKEN, or - to read it from standard input
+                exit 0 accepted, 1 refused, 2 undecided
+
+  key list    the keys of the manifest, and who has not acknowledged it
+  key rotate  let the next key take over                 --realm REALM
+  key retire  let no token of a key verify, once its last has expired
+                                                         --kid KID --reason TEXT
+  key block   no validator accepts a key from now on; two people can lift it
+                                                         --kid KID --reason TEXT
+  key revoke  the same, for good                         --kid KID --reason TEXT
+  cutoff      refuse what was issued before now          --reason TEXT, and at least one of
+                                                         --realm REALM --kid KID --tenant T; --sub S
+                --operator ID      who signs the command (the first of the ready file)
+                exit 0 every connected validator acknowledged, 1 one stayed silent, 2 not done
+
+  log fsck    prove a whole log                          --url URL or --folder DIR, and --vkey VKEY
+                exit 0 it holds, 1 it does not, 2 could not be found out
+
+  Each but up talks to the system in .countersign/, or to that of --ready FILE. verify also takes
+  --manifest URL, with --trust-anchor FILE.
 `

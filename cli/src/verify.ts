@@ -24,9 +24,10 @@ export async function verify(args: readonly string[]): Promise<void> {
   })
   const [given, ...more] = positionals
   const { audience } = values
-  if (given === undefined || more.length > 0)
-    throw new Error('one token, or - to read it from standard input')
   if (audience === undefined) throw new Error('--audience AUD: a token is meant for somebody')
+  if (given === undefined || more.length > 0) {
+    throw new Error('one token, or - to read it from standard input')
+  }
   const token = given === '-' ? (await text(process.stdin)).trim() : given
   const verdict = await withManifest(await locate(values), (follower) => {
     const realm = [...(follower.state?.charter.realms.keys() ?? [])]

@@ -1,10 +1,14 @@
 /**
  * The sample world that `countersign up` sets up: two realms, three tenants, people, clients and mail, enough to try
- * every flow. Names are fixed; each secret is made for this data folder.
+ * every flow. Names are fixed unless a configuration gives others; each secret is made for this data folder.
  * @module
  */
 
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { RealmWishes, Wishes } from './config.ts'
+
+export const realms = ['consumer', 'enterprise'] as const
+export type Realm = (typeof realms)[number]
 
 export const audiences = {
   mail: 'https://mail.countersign.example',
@@ -21,61 +25,127 @@ export interface Client {
   readonly client_secret: string
   readonly redirect_uris: readonly string[]
   readonly grant_types: readonly string[]
-  readonly post_logout_redirect_uris?: readonly string[]
 }
 
 export interface Person {
   readonly username: string
   readonly password: string
   readonly tenant: string
+  readonly sub: string
   readonly totp_secret?: string
 }
 
-export const tenants: Readonly<Record<string, readonly Tenant[]>> = {
-  consumer: [{ id: '11111111-1111-4111-8111-111111111111', name: 'Personal accounts' }],
+/** What the first charter allows each realm; the names are the charter's. */
+export interface Terms {
+  readonly rotation_seconds: number
+  readonly key_age_max: number
+  readonly max_ttl: number
+}
+
+const DAY_SECONDS = 24 * 3600
+
+const termsDefault: Terms = {
+  rotation_seconds: DAY_SECONDS,
+  key_age_max: 14 * DAY_SECONDS,
+  max_ttl: 3600,
+}
+
+export interface World {
+  readonly terms: Terms
+  readonly tenants: Readonly<Record<Realm, readonly Tenant[]>>
+}
+
+/** What the operators of the sample approve at the first start; afterwards it stands in the charter. */
+export function planWorld({ charter, realms: wished }: Wishes): World {
+  return {
+    terms: {
+      rotation_seconds: charter?.rotation_seconds ?? termsDefault.rotation_seconds,
+      key_age_max: charter?.key_age_max ?? termsDefault.key_age_max,
+      max_ttl: charter?.max_ttl ?? termsDefault.max_ttl,
+    },
+    tenants: {
+      consumer: wished?.consumer?.tenants ?? sampleTenants.consumer,
+      enterprise: wished?.enterprise?.tenants ?? sampleTenants.enterprise,
+    },
+  }
+}
+
+const personal = { id: '11111111-1111-4111-8111-111111111111', name: 'Personal accounts' }
+const fabrikam = { id: '22222222-2222-4222-8222-222222222222', name: 'Fabrikam' }
+const northwind = { id: '33333333-3333-4333-8333-333333333333', name: 'Northwind' }
+
+export const sampleTenants: World['tenants'] = { consumer: [personal], enterprise: [fabrikam, northwind] }
+
+const samplePeople: Readonly<Record<Realm, readonly PersonWish[]>> = {
+  consumer: [
+    { username: 'ada@home.example', tenant: personal.id },
+    { username: 'ben@home.example', tenant: personal.id },
+  ],
   enterprise: [
-    { id: '22222222-2222-4222-8222-222222222222', name: 'Fabrikam' },
-    { id: '33333333-3333-4333-8333-333333333333', name: 'Northwind' },
+    { username: 'carla@fabrikam.example', tenant: fabrikam.id },
+    { username: 'dan@fabrikam.example', tenant: fabrikam.id },
+    { username: 'eve@northwind.example', tenant: northwind.id },
+    { username: 'finn@northwind.example', tenant: northwind.id },
   ],
 }
 
-const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
-
-/** The clients of a realm: a web application, a service and one that exchanges tokens. */
-export function sampleClients(realm: string, callback: string): Client[] {
-  const client = (
-    name: string,
-    grant_types: readonly string[],
-    redirect_uris: readonly string[] = [],
-  ): Client => ({
-    client_id: `${realm}-${name}`,
-    client_secret: secret(),
-    redirect_uris,
-    grant_types,
-    ...(redirect_uris.length > 0 && { post_logout_redirect_uris: [new URL('/', callback).href] }),
-  })
-  return [
-    client('web', ['authorization_code', 'refresh_token'], [callback]),
-    client('service', ['client_credentials']),
-    client('exchanger', [tokenExchange, 'client_credentials']),
-  ]
+/** Who may sign in to a realm, and by which clients. */
+export interface Seed {
+  readonly clients: readonly Client[]
+  readonly people: readonly Person[]
 }
 
-/** Two people per tenant; in the enterprise realm each with a second factor. */
-export function samplePeople(realm: string): Person[] {
-  const names: Readonly<Record<string, readonly string[]>> = {
-    [tenants['consumer']?.[0]?.id ?? '']: ['ada@home.example', 'ben@home.example'],
-    [tenants['enterprise']?.[0]?.id ?? '']: ['carla@fabrikam.example', 'dan@fabrikam.example'],
-    [tenants['enterprise']?.[1]?.id ?? '']: ['eve@northwind.example', 'finn@northwind.example'],
+/**
+ * The clients and people of a realm: those wished for, or else those known already, or else the sample's. Whoever was
+ * known before keeps the secrets that were made for them.
+ */
+export function plantSeed(
+  realm: Realm,
+  known: Seed | undefined,
+  wished: RealmWishes | undefined,
+  callback: string,
+): Seed {
+  const clients = wished?.clients ?? known?.clients ?? sampleClients(realm, callback)
+  const people = wished?.people ?? known?.people ?? samplePeople[realm]
+  return {
+    clients: clients.map((client) => {
+      const before = known?.clients.find(({ client_id }) => client_id === client.client_id)
+      const client_secret = client.client_secret ?? before?.client_secret ?? secret()
+      return { ...client, redirect_uris: client.redirect_uris ?? [], client_secret }
+    }),
+    people: people.map(({ sub, password, totp_secret, ...person }: PersonWish) => {
+      const before = known?.people.find(
+        ({ username, tenant }) => username === person.username && tenant === person.tenant,
+      )
+      const totp = totp_secret ?? before?.totp_secret ?? (needsSecondFactor[realm] ? totpSecret() : undefined)
+      return {
+        ...person,
+        sub: sub ?? before?.sub ?? randomUUID(),
+        password: password ?? before?.password ?? secret(),
+        ...(totp !== undefined && { totp_secret: totp }),
+      }
+    }),
   }
-  return (tenants[realm] ?? []).flatMap((tenant) =>
-    (names[tenant.id] ?? []).map((username) => ({
-      username,
-      password: secret(),
-      tenant: tenant.id,
-      ...(realm === 'enterprise' && { totp_secret: base32(randomBytes(20)) }),
-    })),
-  )
+}
+
+type PersonWish = NonNullable<RealmWishes['people']>[number]
+
+/** Whether nobody signs in there with a password alone. */
+export const needsSecondFactor: Readonly<Record<Realm, boolean>> = { consumer: false, enterprise: true }
+
+/** The clients of a realm: a web application, a service and one that exchanges tokens. */
+function sampleClients(realm: Realm, callback: string): NonNullable<RealmWishes['clients']> {
+  const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
+  return [
+    {
+      client_id: `${realm}-web`,
+      redirect_uris: [callback],
+      grant_types: ['authorization_code', 'refresh_token'],
+      post_logout_redirect_uris: [new URL('/', callback).href],
+    },
+    { client_id: `${realm}-service`, redirect_uris: [], grant_types: ['client_credentials'] },
+    { client_id: `${realm}-exchanger`, redirect_uris: [], grant_types: [exchange, 'client_credentials'] },
+  ]
 }
 
 /** Random enough that nobody guesses it, short enough to type: 128 bit. */
@@ -83,9 +153,9 @@ export function secret(): string {
   return randomBytes(16).toString('base64url')
 }
 
-/** RFC 4648 section 6, the form in which authenticator apps take a TOTP secret. */
-function base32(bytes: Uint8Array): string {
+/** 160 bits in base32 (RFC 4648 section 6), the form in which authenticator apps take them. */
+function totpSecret(): string {
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
-  const bits = [...bytes].map((byte) => byte.toString(2).padStart(8, '0')).join('')
+  const bits = [...randomBytes(20)].map((byte) => byte.toString(2).padStart(8, '0')).join('')
   return (bits.match(/.{5}/g) ?? []).map((five) => alphabet[Number.parseInt(five, 2)]).join('')
 }

@@ -1,0 +1,45 @@
+/**
+ * The ready file: where everything is once it answers, who may sign in, and which files an operator needs. Scripts
+ * read it, so members are added and never renamed. It holds secrets.
+ * @module
+ */
+
+import { join } from 'node:path'
+import { operatorKeyFiles } from './ceremony.ts'
+import { readJson } from './files.ts'
+import type { Layout } from './layout.ts'
+import { audiences, type Realm, type Seed, type World } from './world.ts'
+
+export function describeSystem(layout: Layout, { tenants }: World, seeds: Readonly<Record<Realm, Seed>>) {
+  const { urls, issuers } = layout
+  const witness = readJson<{ name: string; vkey: string }>(join(layout.data, 'witness.json'))
+  return {
+    realms: {
+      consumer: { issuer: issuers.consumer, jwks_uri: `${issuers.consumer}/jwks`, ...seeds.consumer },
+      enterprise: {
+        issuers: tenants.enterprise.map(({ id }) => {
+          const issuer = issuers.enterprise.replace('{tenantid}', id)
+          return { tenant: id, issuer, jwks_uri: `${issuer}/jwks` }
+        }),
+        ...seeds.enterprise,
+      },
+    },
+    authority: {
+      url: urls.authority,
+      manifest: `${urls.authority}/manifest`,
+      charter: `${urls.authority}/charter`,
+      stream: `${urls.authority}/stream`,
+      operators: operatorKeyFiles(layout.data),
+      trust_anchor: layout.trustAnchor,
+      enrolment_token: layout.enrolmentToken,
+    },
+    witness: { url: urls.witness, origin: `${witness.name}/1`, vkey: witness.vkey },
+    gateway: { url: urls.gateway, audience: audiences.mail },
+    webmail: { url: urls.webmail, audience: audiences.mail },
+    sentinel: { url: urls.sentinel, alerts: `${urls.sentinel}/alerts` },
+    keystores: layout.keystores,
+  }
+}
+
+/** What the ready file holds. */
+export type System = ReturnType<typeof describeSystem>
