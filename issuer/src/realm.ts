@@ -5,7 +5,8 @@
 
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { type Logger, type Running, readConfig } from '@countersign/service'
+import type { Logger, Running } from '@countersign/service'
+import { readConfig } from '@countersign/service/config'
 import type { TrustSource } from '@countersign/validator/manifest'
 import type { Validator } from '@countersign/validator/validator'
 import { sweepExpired } from './adapter.ts'

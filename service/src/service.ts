@@ -4,11 +4,11 @@
  * @module
  */
 
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import pino, { type Logger } from 'pino'
 import type { z } from 'zod'
+import { readConfig } from './config.ts'
 
 export type { Logger }
 
@@ -23,14 +23,6 @@ export interface Running {
 /** A service that has not stopped by then is ended: the promise of 5 s belongs to the whole system. */
 const STOP_MILLISECONDS_MAX = 4000
 
-/** Reads a JSON file and checks it; the message of what is thrown names the file and each wrong member. */
-export function readConfig<Schema extends z.ZodType>(file: string, schema: Schema): z.infer<Schema> {
-  const result = schema.safeParse(JSON.parse(readFileSync(file, 'utf8')))
-  if (result.success) return Object.freeze(result.data) as z.infer<Schema>
-  const wrong = result.error.issues.map((issue) => `  ${issue.path.join('.') || '(top)'}: ${issue.message}`)
-  throw new Error(`${file} is not usable:\n${wrong.join('\n')}`)
-}
-
 /**
  * Runs a service as this process: reads `--config FILE`, starts, tells its parent (IPC message `{ready}` or a line on
  * standard output), stops on SIGTERM, SIGINT or when its parent goes away.
@@ -41,10 +33,14 @@ export async function runService<Schema extends z.ZodType>(
   start: (config: z.infer<Schema>, log: Logger) => Promise<Running>,
 ): Promise<void> {
   const log = createLog(name)
+  // A parent that goes away before this answers would never be missed otherwise. What is half started is left to the
+  // next start, as after a crash.
+  process.once('disconnect', endAtOnce)
   try {
     const { values } = parseArgs({ options: { config: { type: 'string' } } })
     if (values.config === undefined) throw new Error(`${name} needs --config FILE`)
     const running = await start(readConfig(values.config, schema), log)
+    process.off('disconnect', endAtOnce)
     onStop(log, running)
     if (process.send === undefined) process.stdout.write(`${JSON.stringify({ ready: running.ready })}\n`)
     else process.send({ ready: running.ready })
@@ -88,6 +84,10 @@ export function createHttp(log: Logger): FastifyInstance {
     void reply.code(404).send({ error: 'not_found', error_description: 'there is nothing at this address' })
   })
   return http
+}
+
+function endAtOnce(): void {
+  process.exit(1)
 }
 
 function onStop(log: Logger, running: Running): void {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { readConfig } from '@countersign/service'
+import { readConfig } from '@countersign/service/config'
 import type { ValidatedToken } from '@countersign/validator/validator'
 import { z } from 'zod'
 
