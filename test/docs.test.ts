@@ -33,7 +33,7 @@ test('docs: each relative link leads to a file', () => {
 
 test('docs: each file of ours that is named in backticks exists', () => {
   const missing = pages.flatMap((page) =>
-    [...read(page).matchAll(/`([\w.-]+(?:\/[\w.-]+)+\.(?:ts|md|json|sh|svg))`/g)]
+    [...read(page).matchAll(/`(\w[\w.-]*(?:\/[\w.-]+)+\.(?:ts|md|json|sh|svg))`/g)]
       .map(([, file = '']) => file)
       .filter((file) => !existsSync(join(root, file)) && !existsSync(join(root, dirname(page), file)))
       .map((file) => `${page}: ${file}`),

@@ -226,7 +226,7 @@ test('the log is served as C2SP tlog-tiles asks, and nothing beside it', async (
   }
 })
 
-test('a sealed epoch stays readable, the next begins, and serials go on', async (t) => {
+test('F7: a sealed epoch stays readable, the next begins, and serials go on', async (t) => {
   const { world, client, url } = await start(t)
   assert.equal(await codeOf(client, worldEntry(world, 5)), 'receipt')
   const first = await client.status()
