@@ -146,7 +146,7 @@ for (const kind of ['failWrite', 'failSync'] as const) {
   for (const lands of ['all', 'half', 'nothing'] as const) {
     for (const powerCut of [false, true]) {
       const after = powerCut ? 'power cut' : 'restart'
-      test(`T138 T139: every ${kind} (${lands} of it landed, then a ${after}): no receipt without its entry, no fork`, async () => {
+      test(`T138 T139 T264: every ${kind} (${lands} of it landed, then a ${after}): no receipt without its entry, no fork`, async () => {
         let failures = 0
         for (let nth = 1; ; nth++) {
           const faults: Faults = { [kind]: nth, lands }
