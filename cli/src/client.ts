@@ -22,18 +22,33 @@ export interface RunningSystem {
   readonly data: string
   /** `countersign up` itself. */
   readonly process: ChildProcess
+  /** Settles with its exit code, however it ends. */
+  readonly exited: Promise<number | null>
   /** Ends it by SIGTERM, and gives the exit code. */
   stop(): Promise<number | null>
 }
 
+export interface StartOptions {
+  /** Further arguments of `countersign up`. */
+  readonly args?: readonly string[]
+  /** Hears what it writes, to either stream. Left out, only complaints are passed on, to ours. */
+  readonly onOutput?: (text: string) => void
+}
+
 /** Starts `countersign up` in `data` on ports of the folder or free ones. Rejects when it ends before it is ready. */
-export async function startSystem(data: string, args: readonly string[] = []): Promise<RunningSystem> {
+export async function startSystem(
+  data: string,
+  { args = [], onOutput }: StartOptions = {},
+): Promise<RunningSystem> {
   const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+  const output = onOutput === undefined ? (['ignore', 'inherit'] as const) : (['pipe', 'pipe'] as const)
   // A group of its own: whoever starts it decides when it ends, also on a Ctrl-C that reaches the whole terminal.
   const child = fork(main, ['up', '--data', data, '--port', '0', ...args], {
     detached: true,
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    stdio: ['ignore', ...output, 'ipc'],
   })
+  for (const stream of [child.stdout, child.stderr])
+    stream?.setEncoding('utf8').on('data', onOutput ?? (() => {}))
   const exit = once(child, 'exit') as Promise<[code: number | null]>
   const early = exit.then(([code]) => {
     throw new Error(`countersign up ended at its start (exit ${code})`)
@@ -41,12 +56,12 @@ export async function startSystem(data: string, args: readonly string[] = []): P
   // Only awaited below; that it ends later, when it is asked to, is no fault.
   early.catch(() => {})
   const [{ ready }] = (await Promise.race([once(child, 'message'), early])) as [{ ready: System }]
-  const stop = async (): Promise<number | null> => {
+  const exited = exit.then(([code]) => code)
+  const stop = (): Promise<number | null> => {
     child.kill('SIGTERM')
-    const [code] = await exit
-    return code
+    return exited
   }
-  return { ready, data, process: child, stop }
+  return { ready, data, process: child, exited, stop }
 }
 
 /** The same in a temporary folder, which is gone after `stop`. */

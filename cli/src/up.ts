@@ -49,11 +49,13 @@ export async function up(args: readonly string[]): Promise<void> {
   // One that a kill left behind says that everything answers, and nothing does.
   removeReadyFiles()
 
+  // Whoever asks for more than warnings wants all of it.
+  const isVerbose = process.env['COUNTERSIGN_LOG_LEVEL'] !== undefined
   let phase: Phase = 'starting'
   const services = new Services({
     cache: join(data, 'cache'),
     onLine: (label, line) => {
-      if (isShown(line, phase)) complain(process.stderr.isTTY ? formatEvent(label, line) : line)
+      if (isVerbose || isShown(line, phase)) complain(process.stderr.isTTY ? formatEvent(label, line) : line)
     },
     onEnd: (label, how) => {
       complain(`${label} ended by itself (${how}); stopping the others`)

@@ -15,6 +15,9 @@ export interface Arrival {
   readonly text: string
 }
 
+/** A provider, and how to reach it. Its `fetch` follows no redirect. */
+export type Visited = Pick<TestIssuer, 'issuers' | 'fetch'>
+
 interface Cookie {
   readonly name: string
   readonly value: string
@@ -25,13 +28,13 @@ interface Cookie {
 const REDIRECTS_MAX = 10
 
 export class FakeBrowser {
-  readonly #issuer: TestIssuer
+  readonly #issuer: Visited
   readonly #cookies = new Map<string, Cookie>()
   /** Sent along with each form; undefined for none. */
   origin: string | undefined
   here: Arrival | undefined
 
-  constructor(issuer: TestIssuer) {
+  constructor(issuer: Visited) {
     this.#issuer = issuer
     this.origin = new URL(issuer.issuers[0] ?? '').origin
   }
