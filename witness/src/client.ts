@@ -20,6 +20,14 @@ export {
   type LogSource,
 } from './source.ts'
 
+/** What `append` is called with over the socket. */
+export interface AppendParams {
+  /** Encoded entries, base64url. */
+  readonly entries: readonly string[]
+  /** The manifest that the sender knows: the witness waits for it, at most two seconds. */
+  readonly manifest_version?: number | undefined
+}
+
 /** Codes are those of `EntryRefusalCode`. */
 export type AppendResult =
   | { readonly receipt: string }
@@ -62,7 +70,7 @@ export function createWitnessClient(socket: string): WitnessClient {
   const line = keepConnected(socket, ANSWER_MILLISECONDS_MAX)
   return {
     append: async (entries, manifestVersion) => {
-      const params = { entries: entries.map(encode), manifest_version: manifestVersion }
+      const params: AppendParams = { entries: entries.map(encode), manifest_version: manifestVersion }
       const { receipts } = await line.call<AppendAnswer>('append', params)
       return receipts.map((each) => ('receipt' in each ? { receipt: decode(each.receipt) } : each))
     },
