@@ -7,6 +7,7 @@ import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { wishesSchema } from '../cli/src/config.ts'
 import { documents, readEvidence, rowsOf, withEvidence } from '../tools/evidence.ts'
 import { root } from '../tools/source.ts'
 
@@ -69,6 +70,12 @@ test('docs: the architecture page names every workspace', () => {
     workspaces.filter((workspace) => !page.includes(`\`${workspace}/\``)),
     [],
   )
+})
+
+test('docs: the sample configuration is one that countersign up takes', () => {
+  const [, sample = ''] = /```json\n(.*?)```/s.exec(read('docs/configuration.md')) ?? []
+  const wishes = wishesSchema.parse(JSON.parse(sample))
+  assert.deepEqual(Object.keys(wishes), Object.keys(wishesSchema.shape))
 })
 
 test('docs: each decision names what was turned down, on half a page', () => {
