@@ -5,7 +5,6 @@
  */
 
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { createPublicKey, type webcrypto } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -32,6 +31,7 @@ import { createVerifier } from 'fast-jwt'
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
 import * as oauth from 'oauth4webapi'
 import * as oidc from 'openid-client'
+import { type Finished, run, countersign as runCountersign } from '../cli/src/testing.ts'
 import { accessClaims, forge } from '../drill/src/forge.ts'
 import { root } from '../tools/source.ts'
 import { allGone, descendants } from './processes.ts'
@@ -613,26 +613,11 @@ function killAll(...programs: readonly string[]): void {
   for (const { pid } of found) process.kill(pid, 'SIGKILL')
 }
 
-interface Finished {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
 async function countersign(args: readonly string[], input = ''): Promise<Finished> {
-  const finished = await run(join(root, 'cli/src/main.ts'), args, input)
-  // A verdict shows claims and the token's parts to whoever asked; they are no log.
+  const finished = await runCountersign(args, { input })
+  // A verdict shows claims to whoever showed the token; that is no log.
   output += finished.stderr
   return finished
-}
-
-function run(file: string, args: readonly string[], input = ''): Promise<Finished> {
-  return new Promise((settle) => {
-    const child = execFile(process.execPath, [file, ...args], (error, stdout, stderr) =>
-      settle({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-    )
-    child.stdin?.end(input)
-  })
 }
 
 /** Whatever the data folder keeps that gives somebody a power. */

@@ -35,6 +35,11 @@ export class Services {
     this.#options = options
   }
 
+  /** Of those that are there at the moment. */
+  get pids(): readonly number[] {
+    return [...this.#running.values()].map(({ pid }) => pid ?? 0)
+  }
+
   /** Starts a service and waits until it says that it answers. Rejects with what it wrote when it ends before that. */
   async start(name: ServiceName, label: string, configFile: string): Promise<void> {
     if (this.#isStopping) throw new Error('everything is being stopped')
@@ -52,14 +57,15 @@ export class Services {
     })
     const complaint = this.#listen(label, child)
     const silent = once(child, 'close')
-    const late = AbortSignal.timeout(START_MILLISECONDS_MAX)
-    late.onabort = () => child.kill('SIGKILL')
+    let isLate = false
+    const late = setTimeout(() => {
+      isLate = true
+      child.kill('SIGKILL')
+    }, START_MILLISECONDS_MAX)
     const outcome = await Promise.race([once(child, 'message').then(() => undefined), ended])
-    late.onabort = null
+    clearTimeout(late)
     if (outcome !== undefined) {
-      const why = late.aborted
-        ? `did not answer within ${START_MILLISECONDS_MAX / 1000} s`
-        : `ended (${outcome})`
+      const why = isLate ? `did not answer within ${START_MILLISECONDS_MAX / 1000} s` : `ended (${outcome})`
       await silent
       throw new Error([`${label} ${why} at its start`, ...complaint].join('\n'))
     }

@@ -29,6 +29,8 @@ export function httpSource(url: string): LogSource {
       const response = await fetch(new URL(path, base), {
         signal: AbortSignal.timeout(ANSWER_MILLISECONDS_MAX),
         redirect: 'error',
+      }).catch((cause) => {
+        throw new Error(`${url} does not answer`, { cause })
       })
       if (response.status === 404) {
         await response.body?.cancel()

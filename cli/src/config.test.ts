@@ -1,0 +1,110 @@
+/**
+ * Goal: a configuration means what it says or is refused with the member that is wrong, since a policy that was meant
+ * and not understood is worse than none. Method: files with one mistake each.
+ */
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { readWishes } from './config.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'countersign-config-'))
+after(() => rmSync(folder, { recursive: true }))
+const file = join(folder, 'countersign.json')
+
+function read(content: object | string): ReturnType<typeof readWishes> {
+  writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content))
+  return readWishes(file)
+}
+
+const foreign = '99999999-9999-4999-8999-999999999999'
+const contoso = { id: '44444444-4444-4444-8444-444444444444', name: 'Contoso' }
+const hal = { username: 'hal@contoso.example', tenant: contoso.id }
+
+/** Each with the complaint that must come. */
+const mistakes: Readonly<Record<string, readonly [content: object | string, complaint: RegExp]>> = {
+  'a member that nobody knows': [{ sentinal: {} }, /\(top\): Unrecognized key: "sentinal"/],
+  'a member that is misspelt': [
+    { sentinel: { autoblock: [] } },
+    /^ {2}sentinel: Unrecognized key: "autoblock"$/m,
+  ],
+  'a reason that there is not': [
+    { sentinel: { auto_block: ['receipt_mising'] } },
+    /sentinel\.auto_block\.0: /,
+  ],
+  'a number as text': [{ charter: { max_ttl: '900' } }, /charter\.max_ttl: .*expected number/],
+  'tokens too short-lived for sign-in': [{ charter: { max_ttl: 60 } }, /charter\.max_ttl: .*600/],
+  'keys that outlive their age': [{ charter: { key_age_max: 3600 } }, /charter\.key_age_max: must be longer/],
+  'rotation never': [{ charter: { rotation_seconds: 0 } }, /charter\.rotation_seconds: /],
+  'a credential in the address of a webhook': [
+    { sentinel: { webhook: { url: 'https://a:b@c.example/', key: 'key' } } },
+    /sentinel\.webhook\.url: a credential in a URL/,
+  ],
+  'two tenants in the consumer realm': [
+    { realms: { consumer: { tenants: [contoso, { ...contoso, id: foreign }], people: [] } } },
+    /realms\.consumer\.tenants: this realm is one tenant/,
+  ],
+  'people of a tenant elsewhere': [
+    { realms: { enterprise: { people: [{ ...hal, tenant: foreign }] } } },
+    /realms\.enterprise\.people\.0\.tenant: is no tenant of this realm/,
+  ],
+  'new tenants without people': [
+    { realms: { enterprise: { tenants: [contoso] } } },
+    /realms\.enterprise\.people: the sample people are of other tenants/,
+  ],
+  'a password that is too short': [
+    { realms: { consumer: { people: [{ username: 'x', tenant: foreign, password: 'short' }] } } },
+    /realms\.consumer\.people\.0\.password: /,
+  ],
+  'a grant that nobody should have': [
+    { realms: { consumer: { clients: [{ client_id: 'x', grant_types: ['password'] }] } } },
+    /realms\.consumer\.clients\.0\.grant_types\.0: /,
+  ],
+  'a realm that there is not': [{ realms: { business: {} } }, /realms: Unrecognized key: "business"/],
+  'a member that stands twice': [
+    '{"charter": {"max_ttl": 900, "max_ttl": 86400}}',
+    /a member stands in it twice/,
+  ],
+  'no object at all': ['[]', /\(top\): .*expected object/],
+  'a comment': ['{\n  // none\n}', /is not JSON \(line 2 column 3\)/],
+}
+
+for (const [mistake, [content, complaint]] of Object.entries(mistakes)) {
+  test(`T239 a configuration is refused for ${mistake}`, () => {
+    assert.throws(
+      () => read(content),
+      ({ message }: Error) => message.startsWith(file) && complaint.test(message),
+    )
+  })
+}
+
+test('T237 what is wrong is named, and secrets beside it are not', () => {
+  const secret = 'correct horse battery staple'
+  const people = [{ ...hal, password: secret, tenant: 'none' }]
+  for (const content of [{ realms: { enterprise: { people } } }, `{"password": "${secret}"`, `"${secret}`]) {
+    assert.throws(
+      () => read(content),
+      ({ message }: Error) => !message.includes('horse'),
+    )
+  }
+})
+
+test('what is left out stays out, and a key file lies beside the configuration that names it', () => {
+  assert.deepEqual(read({}), {})
+  const { sentinel } = read({ sentinel: { webhook: { url: 'https://alerts.example/', key: 'hook' } } })
+  assert.equal(sentinel?.webhook?.key, join(folder, 'hook'))
+  assert.equal(sentinel?.auto_block, undefined)
+  const { realms } = read({ realms: { enterprise: { tenants: [contoso], people: [hal] } } })
+  assert.deepEqual(realms?.enterprise?.people, [hal])
+})
+
+test('what was read can be kept and read again, and means the same', () => {
+  const wishes = read({
+    charter: { max_ttl: 900 },
+    sentinel: { auto_block: [], webhook: { url: 'https://alerts.example/', key: 'hook' } },
+    realms: { enterprise: { clients: [{ client_id: 'portal', grant_types: ['client_credentials'] }] } },
+  })
+  assert.deepEqual(read(wishes), wishes)
+})

@@ -1,0 +1,110 @@
+/**
+ * Goal: each service is told where everything is, once, in files that only this user reads. Method: write the
+ * configurations of a folder and look at them; that every service accepts its own is seen whenever a system starts.
+ */
+
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import type { Wishes } from './config.ts'
+import { readJson } from './files.ts'
+import { checkDepth, keepSeed, type Layout, layOut, writeConfigs } from './layout.ts'
+import { planWorld } from './world.ts'
+
+const ports = {
+  consumer: 8400,
+  enterprise: 8401,
+  authority: 8402,
+  witness: 8403,
+  gateway: 8404,
+  webmail: 8405,
+  sentinel: 8406,
+}
+const folder = mkdtempSync(join(tmpdir(), 'countersign-layout-'))
+after(() => rmSync(folder, { recursive: true }))
+
+function write(layout: Layout, wishes: Wishes = {}) {
+  const seeds = {
+    consumer: keepSeed(layout, 'consumer', wishes),
+    enterprise: keepSeed(layout, 'enterprise', wishes),
+  }
+  writeConfigs(layout, planWorld(wishes), seeds, wishes)
+  return seeds
+}
+
+test('every file that is written here is closed to others, and a second start writes the same', () => {
+  const layout = layOut(join(folder, 'one'), ports)
+  const seeds = write(layout)
+  const files = readdirSync(layout.data, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
+  assert.ok(files.length > 10)
+  for (const file of files) assert.equal(statSync(file).mode & 0o777, 0o600, file)
+  const before = files.map((file) => readJson(file))
+  assert.deepEqual(write(layout), seeds)
+  assert.deepEqual(
+    files.map((file) => readJson(file)),
+    before,
+  )
+})
+
+test('no service is told a secret in its configuration, only the file that holds it', () => {
+  const layout = layOut(join(folder, 'two'), ports)
+  const { consumer, enterprise } = write(layout)
+  const configs = readdirSync(join(layout.data, 'config')).map((name) =>
+    JSON.stringify(readJson(join(layout.data, 'config', name))),
+  )
+  const people = [...consumer.people, ...enterprise.people]
+  const clients = [...consumer.clients, ...enterprise.clients]
+  for (const secret of [
+    ...people.map(({ password }) => password),
+    ...clients.map((one) => one.client_secret),
+  ])
+    assert.ok(!configs.join().includes(secret))
+})
+
+test('T206 the gateway answers clients about tokens of their own realm, and knows the hash of their secrets', () => {
+  const layout = layOut(join(folder, 'three'), ports)
+  const { enterprise } = write(layout)
+  const { introspection_clients: file } = readJson<{ introspection_clients: string }>(
+    layout.configFile('gateway'),
+  )
+  const { clients } = readJson<{ clients: Record<string, unknown>[] }>(file)
+  const [first] = enterprise.clients
+  assert.deepEqual(
+    clients.find(({ client_id }) => client_id === first?.client_id),
+    {
+      client_id: first?.client_id,
+      secret_sha256: createHash('sha256')
+        .update(first?.client_secret ?? '')
+        .digest('base64url'),
+      tenants: ['22222222-2222-4222-8222-222222222222', '33333333-3333-4333-8333-333333333333'],
+    },
+  )
+})
+
+test('what is wished of the sentinel replaces what the sample has, member by member', () => {
+  const layout = layOut(join(folder, 'four'), ports)
+  const policyOf = (): Record<string, unknown> =>
+    readJson<{ policy: Record<string, unknown> }>(layout.configFile('sentinel')).policy
+  write(layout)
+  const sample = policyOf()
+  assert.ok((sample['auto_block'] as string[]).includes('receipt_missing'))
+  const webhook = { url: 'https://alerts.example/', key: '/etc/hook' }
+  write(layout, { sentinel: { silent_seconds: 5, webhook } })
+  assert.deepEqual(policyOf(), { ...sample, silent_seconds: 5 })
+  assert.deepEqual(readJson<{ webhook: object }>(layout.configFile('sentinel')).webhook, webhook)
+  write(layout, { sentinel: { auto_block: [] } })
+  assert.deepEqual(policyOf(), { ...sample, auto_block: [] })
+})
+
+test('a folder so deep that sockets in it could not be opened is refused before anything is made', () => {
+  checkDepth(layOut('/var/lib/countersign', ports))
+  assert.throws(
+    () => checkDepth(layOut(`/${'deep/'.repeat(20)}`, ports)),
+    /too deep.*choose a shorter --data/,
+  )
+})

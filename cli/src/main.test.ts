@@ -1,0 +1,139 @@
+/**
+ * Goal: every command ends with the exit code that scripts are promised, and what was asked wrongly is answered with one
+ * sentence that helps. Method: `countersign` as a process, beside an authority and a log that are made for the test.
+ */
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { type FakeAuthority, startFakeAuthority } from '@countersign/validator/fake-authority'
+import { createTestWorld, mailAudience } from '@countersign/validator/testing'
+import { countersign } from './testing.ts'
+import { usage } from './usage.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'countersign-main-'))
+const anchor = join(folder, 'anchor.json')
+const foreignAnchor = join(folder, 'foreign-anchor.json')
+const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
+const token = world.issue()
+const nowhere = 'http://127.0.0.1:1'
+
+let authority: FakeAuthority
+before(async () => {
+  writeFileSync(anchor, JSON.stringify(world.trustAnchor))
+  writeFileSync(foreignAnchor, JSON.stringify(createTestWorld().trustAnchor))
+  authority = await startFakeAuthority(world)
+})
+after(async () => {
+  await authority.stop()
+  rmSync(folder, { recursive: true })
+})
+
+const verify = (...args: string[]): string[] => [
+  ...['verify', '--manifest', `${authority.url}/manifest`, '--trust-anchor', anchor],
+  ...['--audience', mailAudience, ...args],
+]
+
+test('verify: 0 and the claims for a good token, from the command line or standard input', async () => {
+  for (const { code, stdout, stderr } of [
+    await countersign(verify(token)),
+    await countersign(verify('-'), { input: `${token}\n` }),
+  ]) {
+    const { accepted, claims, kid, receipt } = JSON.parse(stdout)
+    assert.deepEqual([code, accepted, claims.sub, kid], [0, true, 'user-1', world.keys.consumer.kid])
+    assert.deepEqual([typeof receipt.index, stderr], ['number', ''])
+  }
+})
+
+test('verify: 1 and one reason for a token that is refused', async () => {
+  const bad = {
+    malformed: 'no token',
+    receipt_missing: world.issue({ receipt: null }),
+    expired: world.issue({ claims: { iat: world.now - 900, exp: world.now - 600 } }),
+    audience_mismatch: world.issue({ claims: { aud: 'https://other.example' } }),
+  }
+  for (const [reason, token] of Object.entries(bad)) {
+    const { code, stdout } = await countersign(verify('-'), { input: token })
+    const verdict = JSON.parse(stdout)
+    assert.deepEqual([code, verdict.accepted, verdict.reason], [1, false, reason])
+    assert.equal(verdict.claims, undefined, 'what a refused token says is not repeated')
+  }
+})
+
+test('verify: 2, at once and without a verdict, where nobody can be asked or nobody is believed', async () => {
+  const at = (manifest: string, anchorFile: string): string[] => [
+    'verify',
+    '--manifest',
+    manifest,
+    '--trust-anchor',
+    anchorFile,
+    '--audience',
+    mailAudience,
+    token,
+  ]
+  for (const [args, complaint] of [
+    [at(`${nowhere}/manifest`, anchor), /127\.0\.0\.1:1 does not answer/],
+    [at(`${authority.url}/manifest`, foreignAnchor), /no manifest to decide by/],
+  ] as const) {
+    const { code, stdout, stderr } = await countersign(args)
+    assert.deepEqual([code, stdout], [2, ''])
+    assert.match(stderr, complaint)
+    assert.ok(!stderr.includes(token))
+  }
+})
+
+test('verify: without an anchor of its own it warns that the authority vouches for itself', async () => {
+  authority.answer('/trust-anchor', (_request, response) => response.end(JSON.stringify(world.trustAnchor)))
+  const args = ['verify', '--manifest', `${authority.url}/manifest`, '--audience', mailAudience, token]
+  const { code, stderr } = await countersign(args)
+  assert.equal(code, 0)
+  assert.match(stderr, /the trust anchor comes from the authority itself; pin it/)
+})
+
+test('help: what there is, in 100 columns; every command of it exists', async () => {
+  for (const args of [[], ['help'], ['--help'], ['verify', '--help']]) {
+    assert.deepEqual(await countersign(args), { code: 0, stdout: usage, stderr: '' })
+  }
+  for (const line of usage.split('\n')) assert.ok(line.length <= 100, line)
+  for (const name of ['up', 'verify', 'key', 'cutoff', 'log'])
+    assert.match(usage, new RegExp(`^  ${name} `, 'm'))
+})
+
+/** Each wrong in one way, with what must be said. All end with 2. */
+const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] = [
+  [['toString'], /there is no command toString; countersign help lists them/],
+  [['up', '--prot', '0'], /Unknown option '--prot'/],
+  [['up', 'now'], /Unexpected argument 'now'/],
+  [['up', '--data'], /argument missing/],
+  [['verify', '--audience', 'x'], /one token, or - to read it from standard input/],
+  [['verify', '--audience', 'x', 'a', 'b'], /one token/],
+  [['verify', 'a'], /--audience AUD: a token is meant for somebody/],
+  [
+    ['verify', '--audience', 'x', 'a'],
+    /which system\? None runs in \.countersign\/; name it by --ready FILE/,
+  ],
+  [['verify', '--audience', 'x', '--ready', 'r', '--manifest', 'm', 'a'], /one of them/],
+  [['verify', '--audience', 'x', '--ready', 'none.json', 'a'], /there is no file none\.json/],
+  [['verify', '--audience', 'x', '--manifest', 'manifest', 'a'], /--manifest takes a URL, not manifest/],
+  [['key'], /key takes list, rotate, block, revoke or retire, not nothing/],
+  [['key', 'unblock'], /not unblock/],
+  [['key', 'block', '--reason', 'x'], /block needs --kid KID/],
+  [['key', 'block', '--kid', 'x'], /--reason TEXT: the record says why/],
+  [['key', 'rotate'], /rotate needs --realm REALM or --kid KID/],
+  [['cutoff', '--sub', 'x', '--reason', 'x'], /cutoff needs --realm REALM or --kid KID or --tenant TENANT/],
+  [['log'], /log takes fsck, not nothing/],
+  [['log', 'fsck', '--url', 'localhost'], /--url takes a URL, not localhost/],
+  [['log', 'fsck', '--url', 'http://a.example', '--folder', 'b'], /one of them/],
+  [['log', 'fsck', '--url', nowhere], /127\.0\.0\.1:1 does not answer/],
+]
+
+test('what is asked wrongly is answered with 2 and one sentence', async () => {
+  for (const [args, complaint] of wrong) {
+    const { code, stdout, stderr } = await countersign(args, { cwd: folder })
+    assert.deepEqual([code, stdout], [2, ''], args.join(' '))
+    assert.match(stderr, complaint)
+    assert.doesNotMatch(stderr, /^\s+at /m, 'a stack')
+  }
+})

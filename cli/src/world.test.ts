@@ -1,0 +1,80 @@
+/**
+ * Goal: everybody of the sample can sign in as their realm demands, nobody shares a secret, and a later start changes
+ * only what was wished for. Method: plant seeds, again and again.
+ */
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { plantSeed, planWorld, realms, sampleTenants } from './world.ts'
+
+const callback = 'http://localhost:8405/callback'
+
+test('each secret of the sample is random and its own; enterprise people have a second factor', () => {
+  const seeds = realms.map((realm) => plantSeed(realm, undefined, undefined, callback))
+  const people = seeds.flatMap((seed) => seed.people)
+  const secrets = [
+    ...seeds.flatMap((seed) => seed.clients.map(({ client_secret }) => client_secret)),
+    ...people.flatMap(({ password, totp_secret, sub }) => [password, totp_secret ?? password + sub, sub]),
+  ]
+  assert.equal(new Set(secrets).size, secrets.length)
+  for (const secret of secrets) assert.ok(secret.length >= 22, secret)
+  for (const { totp_secret } of seeds[1]?.people ?? []) assert.match(totp_secret ?? '', /^[A-Z2-7]{32}$/)
+  for (const realm of realms)
+    for (const { id } of sampleTenants[realm])
+      assert.equal(people.filter(({ tenant }) => tenant === id).length, 2, id)
+})
+
+test('a later start keeps everybody as they were', () => {
+  for (const realm of realms) {
+    const first = plantSeed(realm, undefined, undefined, callback)
+    assert.deepEqual(plantSeed(realm, first, undefined, callback), first)
+    assert.deepEqual(plantSeed(realm, first, {}, callback), first)
+  }
+})
+
+test('who is wished for takes the place of the sample, keeps what was known and gets what was left out', () => {
+  const first = plantSeed('enterprise', undefined, undefined, callback)
+  const [carla] = first.people
+  const tenant = carla?.tenant ?? ''
+  const wished = {
+    people: [
+      { username: carla?.username ?? '', tenant },
+      { username: 'grace@fabrikam.example', tenant, password: 'a password of her own' },
+    ],
+    clients: [
+      { client_id: 'enterprise-service', grant_types: ['client_credentials' as const] },
+      { client_id: 'portal', grant_types: ['client_credentials' as const], client_secret: 'x'.repeat(22) },
+    ],
+  }
+  const next = plantSeed('enterprise', first, wished, callback)
+  assert.deepEqual(next.people[0], carla)
+  assert.equal(next.people[1]?.password, 'a password of her own')
+  assert.match(next.people[1]?.totp_secret ?? '', /^[A-Z2-7]{32}$/)
+  assert.deepEqual(
+    next.clients.map(({ client_secret }) => client_secret),
+    [first.clients[1]?.client_secret, 'x'.repeat(22)],
+  )
+  assert.deepEqual(plantSeed('enterprise', next, wished, callback), next)
+})
+
+test('T088 the same name in another tenant is somebody else', () => {
+  const first = plantSeed('enterprise', undefined, undefined, callback)
+  const [carla] = first.people
+  const tenant = sampleTenants.enterprise[1]?.id ?? ''
+  const { people } = plantSeed(
+    'enterprise',
+    first,
+    { people: [{ username: carla?.username ?? '', tenant }] },
+    callback,
+  )
+  assert.notEqual(people[0]?.sub, carla?.sub)
+  assert.notEqual(people[0]?.password, carla?.password)
+})
+
+test('terms that are not wished for are those of the sample', () => {
+  const sample = planWorld({})
+  assert.deepEqual(planWorld({ charter: { max_ttl: 900 } }), {
+    ...sample,
+    terms: { ...sample.terms, max_ttl: 900 },
+  })
+})
