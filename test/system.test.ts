@@ -5,13 +5,14 @@
  */
 
 import assert from 'node:assert/strict'
-import { createPublicKey, type webcrypto } from 'node:crypto'
+import { createHmac, createPublicKey, randomBytes, type webcrypto } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
 import { type RunningSystem, startSystem, waitForAcknowledgements } from '@countersign/cli/client'
 import { type Alert, followAlerts } from '@countersign/sentinel/client'
@@ -49,16 +50,26 @@ let system: RunningSystem
 let follower: Follower
 /** What `up`, its services and every command wrote; services write all that they can. */
 let output = ''
+/** Where alerts are sent to. */
+const receiver = createServer(receive)
+const hookSecret = randomBytes(32)
+/** Alerts that came there with a good signature. */
+const received: Alert[] = []
 /** What was answered to strangers. */
 let answers = ''
-/** Tokens of all kinds that were given out. */
-const tokens: string[] = []
+/** Tokens of all kinds that were given out, and what else gives somebody a power. */
+const secrets: string[] = [hookSecret.toString('base64')]
 
 before(async () => {
   process.env['COUNTERSIGN_LOG_LEVEL'] = 'trace'
-  await start()
+  await once(receiver.listen(0, '127.0.0.1'), 'listening')
+  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`
+  writeFileSync(join(folder, 'hook'), `whsec_${hookSecret.toString('base64')}`, { mode: 0o600 })
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ sentinel: { webhook: { url, key: 'hook' } } }))
+  await start('--config', join(folder, 'config.json'))
 })
 after(async () => {
+  receiver.close()
   await follower?.stop()
   await system?.stop()
   rmSync(folder, { recursive: true, force: true })
@@ -280,6 +291,8 @@ test('5. T141 the public log holds what its receipt says, proves itself, and bet
   assert.equal((await countersign(['log', 'fsck', '--url', 'http://127.0.0.1:1'])).code, 2)
 })
 
+/** The key that step 7 steals. */
+let stolen = ''
 /** A token of the key that step 6 blocks, tried again after each restart. */
 let blocked = ''
 
@@ -326,6 +339,8 @@ test('7. T145 F8 F9 the first use of a stolen key is refused, raises an alert an
   })
   const { reason } = await atGateway(await forge({ key: JSON.parse(stdout), claims }))
   assert.equal(reason, 'receipt_missing')
+  stolen = kidOf(genuine)
+  secrets.push(JSON.parse(stdout).d)
 
   const { id } = await nextAlert(({ kid }) => kid === kidOf(genuine))
   const shown = JSON.parse((await ask(system.ready.sentinel.alerts)).text) as Alert[]
@@ -336,6 +351,7 @@ test('7. T145 F8 F9 the first use of a stolen key is refused, raises an alert an
     { rule: 'receipt_missing', severity: 'critical', realm: 'consumer', why: 'receipt_missing' },
   )
   for (const member of ['at', 'kid', 'actor', 'first_seen_ms']) assert.ok(member in (alert ?? {}), member)
+  while (!received.some((one) => one.id === id)) await once(receiver, 'received')
 
   await manifestWhere(() => stateOf(kidOf(genuine)) === 'blocked')
   const { authority } = system.ready
@@ -369,6 +385,8 @@ test('8. SIGTERM stops everything within 5 s; the same folder goes on: tokens ve
 
   await start()
   await continues(token, position)
+  const { webhook } = JSON.parse(readFileSync(join(data, 'config', 'sentinel.json'), 'utf8'))
+  assert.ok(webhook, 'what was wished for at the first start still holds')
 })
 
 test('9. T144 a signer that is killed comes back by itself, and no serial is given out twice', {
@@ -414,6 +432,14 @@ test('9. countersign up itself is killed: nothing is left behind, and the folder
   await continues(token, position)
 })
 
+test('9. none of these deaths was taken for an attack: the thief is all that the sentinel saw', async () => {
+  const { text } = await ask(system.ready.sentinel.alerts)
+  assert.deepEqual(
+    (JSON.parse(text) as Alert[]).map(({ rule, kid }) => [rule, kid]),
+    [['receipt_missing', stolen]],
+  )
+})
+
 test('10. T223 T237 no secret of this run is in what was written, answered, or given to a process', async () => {
   const { realms: world, authority, witness, gateway, sentinel } = system.ready
   const urls = [world.consumer, ...world.enterprise.issuers].map(({ jwks_uri }) => jwks_uri)
@@ -436,13 +462,13 @@ test('10. T223 T237 no secret of this run is in what was written, answered, or g
     await ask(url)
 
   assert.doesNotMatch(answers, /"(d|p|q|dp|dq|qi|k|priv|seed)"\s*:/, 'members of private keys')
-  const secrets = secretsOf(data)
-  assert.ok(secrets.length > 30 && tokens.length > 30, `${secrets.length} secrets, ${tokens.length} tokens`)
+  secrets.push(...secretsOf(data))
+  assert.ok(secrets.length > 60, `${secrets.length} secrets`)
   assert.match(output, /"level":30/, 'services wrote more than warnings')
   const processes = seesProcesses ? descendants(system.process.pid ?? 0) : []
   const started = processes.map(({ commandLine, environment }) => commandLine + environment).join()
   for (const [place, text] of Object.entries({ output, answers, started })) {
-    const found = [...secrets, ...tokens].filter((secret) => text.includes(secret))
+    const found = secrets.filter((secret) => text.includes(secret))
     assert.equal(found.length, 0, `${found.length} secrets in ${place}`)
   }
 })
@@ -475,12 +501,12 @@ const promised = [
 /** The example key of C2SP signed-note: nobody here has it. */
 const strangersKey = 'PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW'
 
-async function start(): Promise<void> {
+async function start(...args: readonly string[]): Promise<void> {
   const onOutput = (text: string): void => {
     output += text
   }
   await follower?.stop()
-  system = await startSystem(data, { args: ['--ready-file', readyFile], onOutput })
+  system = await startSystem(data, { args: ['--ready-file', readyFile, ...args], onOutput })
   const { url, trust_anchor } = system.ready.authority
   follower = followManifest({ authority: url, trustAnchor: JSON.parse(readFileSync(trust_anchor, 'utf8')) })
   await follower.ready()
@@ -546,7 +572,7 @@ async function serviceToken(realm: Realm): Promise<string> {
 
 function keep<Granted extends oidc.TokenEndpointResponse>(granted: Granted): Granted {
   const { access_token, refresh_token, id_token } = granted
-  tokens.push(...[access_token, refresh_token, id_token].filter((token) => token !== undefined))
+  secrets.push(...[access_token, refresh_token, id_token].filter((token) => token !== undefined))
   return granted
 }
 
@@ -592,6 +618,15 @@ async function nextAlert(wanted: (alert: Alert) => boolean): Promise<Alert> {
     if (wanted(alert)) return alert
   }
   throw new Error('no such alert came')
+}
+
+async function receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = await text(request)
+  const { 'webhook-id': id, 'webhook-timestamp': at, 'webhook-signature': signature } = request.headers
+  const expected = createHmac('sha256', hookSecret).update(`${id}.${at}.${body}`).digest('base64')
+  if (signature === `v1,${expected}`) received.push(JSON.parse(body).data)
+  response.end()
+  receiver.emit('received')
 }
 
 /** Tries until it works, as a client does whose request was answered with "later". */

@@ -24,6 +24,8 @@ import { planWorld, realms } from './world.ts'
 /** Less than the 5 s that the whole may take, more than the 4 s after which a service ends itself. */
 const STOP_MILLISECONDS_MAX = 4500
 
+const exits = { stopped: 0, failed: 1, notStarted: 2 } as const
+
 export async function up(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
@@ -59,7 +61,7 @@ export async function up(args: readonly string[]): Promise<void> {
     },
     onEnd: (label, how) => {
       complain(`${label} ended by itself (${how}); stopping the others`)
-      void stop(1)
+      void stop(exits.failed)
     },
   })
   let stopping: Promise<void> | undefined
@@ -73,8 +75,9 @@ export async function up(args: readonly string[]): Promise<void> {
     })()
     return stopping
   }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void stop(0))
-  process.on('disconnect', () => void stop(0))
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+    process.on(signal, () => void stop(exits.stopped))
+  process.on('disconnect', () => void stop(exits.stopped))
 
   try {
     const system = await startAll(data, services, values)
@@ -85,7 +88,7 @@ export async function up(args: readonly string[]): Promise<void> {
     showSystem(system, readyFiles.at(-1) ?? '', performance.now() - startedAt)
   } catch (error) {
     if (stopping === undefined) complain(`countersign up: ${(error as Error).message}`)
-    await stop(1)
+    await stop(exits.notStarted)
   }
 }
 
