@@ -61,7 +61,6 @@ let answers = ''
 const secrets: string[] = [hookSecret.toString('base64')]
 
 before(async () => {
-  process.env['COUNTERSIGN_LOG_LEVEL'] = 'trace'
   await once(receiver.listen(0, '127.0.0.1'), 'listening')
   const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`
   writeFileSync(join(folder, 'hook'), `whsec_${hookSecret.toString('base64')}`, { mode: 0o600 })
@@ -506,7 +505,11 @@ async function start(...args: readonly string[]): Promise<void> {
     output += text
   }
   await follower?.stop()
-  system = await startSystem(data, { args: ['--ready-file', readyFile, ...args], onOutput })
+  system = await startSystem(data, {
+    args: ['--ready-file', readyFile, ...args],
+    onOutput,
+    logLevel: 'trace',
+  })
   const { url, trust_anchor } = system.ready.authority
   follower = followManifest({ authority: url, trustAnchor: JSON.parse(readFileSync(trust_anchor, 'utf8')) })
   await follower.ready()

@@ -33,12 +33,14 @@ export interface StartOptions {
   readonly args?: readonly string[]
   /** Hears what it writes, to either stream. Left out, only complaints are passed on, to ours. */
   readonly onOutput?: (text: string) => void
+  /** From which level on services write events; `warn` unless the environment says otherwise. */
+  readonly logLevel?: 'trace' | 'error'
 }
 
 /** Starts `countersign up` in `data` on ports of the folder or free ones. Rejects when it ends before it is ready. */
 export async function startSystem(
   data: string,
-  { args = [], onOutput }: StartOptions = {},
+  { args = [], onOutput, logLevel }: StartOptions = {},
 ): Promise<RunningSystem> {
   const main = fileURLToPath(new URL('./main.ts', import.meta.url))
   const output = onOutput === undefined ? (['ignore', 'inherit'] as const) : (['pipe', 'pipe'] as const)
@@ -46,6 +48,7 @@ export async function startSystem(
   const child = fork(main, ['up', '--data', data, '--port', '0', ...args], {
     detached: true,
     stdio: ['ignore', ...output, 'ipc'],
+    env: { ...process.env, ...(logLevel && { COUNTERSIGN_LOG_LEVEL: logLevel }) },
   })
   for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding('utf8').on('data', onOutput ?? (() => {}))
@@ -64,12 +67,12 @@ export async function startSystem(
   return { ready, data, process: child, exited, stop }
 }
 
-/** The same in a temporary folder, which is gone after `stop`. */
+/** The same in a temporary folder, which is gone after `stop`. Whoever attacks or measures it expects what it warns of. */
 export async function startTemporarySystem(): Promise<RunningSystem> {
   const data = await mkdtemp(join(tmpdir(), 'countersign-'))
   const remove = (): Promise<void> => rm(data, { recursive: true, force: true })
   try {
-    const system = await startSystem(data)
+    const system = await startSystem(data, { logLevel: 'error' })
     const stop = async (): Promise<number | null> => system.stop().finally(remove)
     return { ...system, stop }
   } catch (error) {

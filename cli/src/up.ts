@@ -52,7 +52,7 @@ export async function up(args: readonly string[]): Promise<void> {
   removeReadyFiles()
 
   // Whoever asks for more than warnings wants all of it.
-  const isVerbose = process.env['COUNTERSIGN_LOG_LEVEL'] !== undefined
+  const isVerbose = ['info', 'debug', 'trace'].includes(process.env['COUNTERSIGN_LOG_LEVEL'] ?? '')
   let phase: Phase = 'starting'
   const services = new Services({
     cache: join(data, 'cache'),
