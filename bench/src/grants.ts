@@ -14,7 +14,7 @@ export interface TokenEndpoint {
 }
 
 /** How many grants are asked for at once: enough that no box waits for another. */
-const CONNECTIONS = 48
+const CONNECTIONS = 96
 
 /** A contender that keeps `CONNECTIONS` grants in flight. Throws when one is not answered with a token. */
 export function grants(name: string, endpoint: TokenEndpoint): Contender {

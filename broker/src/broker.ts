@@ -23,8 +23,8 @@ const REQUESTS_PER_CALL_MAX = 256
 const CLAIMS_CHARACTERS_MAX = 64 * 1024
 const limits = {
   batchMax: 128,
-  batchWorthwhile: 16,
-  batchesUnderWayMax: 4,
+  batchWorthwhile: 32,
+  batchesUnderWayMax: 3,
   waitingMax: 8192,
   waitMillisecondsMax: 5000,
 }
