@@ -5,6 +5,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { createHmac, createPublicKey, randomBytes, type webcrypto } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type RunningSystem, startSystem, waitForAcknowledgements } from '@countersign/cli/client'
 import { type Alert, followAlerts } from '@countersign/sentinel/client'
 import { verifierOf } from '@countersign/validator/checkpoint'
@@ -472,6 +474,20 @@ test('10. T223 T237 no secret of this run is in what was written, answered, or g
   }
 })
 
+test('11. npm start is the same, and a SIGTERM for npm reaches everything', {
+  skip: !seesProcesses,
+}, async () => {
+  await system.stop()
+  const args = ['start', '--', '--data', data, '--ready-file', readyFile]
+  const npm = spawn('npm', args, { cwd: root, stdio: 'ignore' })
+  await retry(async () => assert.ok(existsSync(readyFile)))
+  const processes = descendants(npm.pid ?? 0)
+  assert.ok(processes.length > 10, `${processes.length} processes`)
+  npm.kill('SIGTERM')
+  await allGone(processes)
+  assert.ok(!existsSync(readyFile))
+})
+
 /** What DESIGN promises to scripts; the console comes with a later version. */
 const promised = [
   ...['issuer', 'jwks_uri'].map((name) => `realms.consumer.${name}`),
@@ -632,14 +648,16 @@ async function receive(request: IncomingMessage, response: ServerResponse): Prom
   receiver.emit('received')
 }
 
-/** Tries until it works, as a client does whose request was answered with "later". */
+/** Tries until it works, as somebody outside has to who is told "later". */
 async function retry<Result>(attempt: () => Promise<Result>): Promise<Result> {
-  for (let left = 200; ; left--) {
+  const endsAt = performance.now() + 20_000
+  for (;;) {
     try {
       return await attempt()
     } catch (error) {
-      if (left === 0) throw error
+      if (performance.now() > endsAt) throw error
     }
+    await delay(20)
   }
 }
 
