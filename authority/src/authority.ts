@@ -96,7 +96,7 @@ export async function startAuthority(
       { command: given, token, at },
     )
     const { op, by, realm, kid, reason } = given
-    log.warn({ op, by, realm, kid, reason, ...answer }, 'a command was carried out')
+    log.info({ op, by, realm, kid, reason, ...answer }, 'a command was carried out')
     return answer
   }
 

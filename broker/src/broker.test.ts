@@ -118,7 +118,7 @@ test('while one batch is at the witness the next is prepared', async () => {
   witness.appends.length = 0
   const first = broker.issue('consumer')
   while (witness.appends.length < 1) await new Promise((resolve) => setImmediate(resolve))
-  const others = Array.from({ length: 16 }, () => broker.issue('consumer'))
+  const others = Array.from({ length: 32 }, () => broker.issue('consumer'))
   while (witness.appends.length < 2) await new Promise((resolve) => setImmediate(resolve))
   witness.hold = undefined
   gate.resolve()
