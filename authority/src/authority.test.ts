@@ -11,7 +11,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { followManifest } from '@countersign/validator/follow'
 import { type Manifest, verifyManifest } from '@countersign/validator/manifest'
-import { initAuthority, readManifestKey, readSecret } from './init.ts'
+import { readPrivateFile } from '@countersign/validator/private-file'
+import { initAuthority, readManifestKey } from './init.ts'
 import { startTestAuthority, type TestAuthority } from './testing.ts'
 
 const DAY = 24 * 3600
@@ -261,5 +262,5 @@ test('init makes a manifest key once, for this user only, and prints its public 
   assert.equal(readManifestKey(data).asymmetricKeyType, 'ec')
   chmodSync(join(data, 'manifest-key.json'), 0o644)
   assert.throws(() => readManifestKey(data), /can be read by others/)
-  assert.throws(() => readSecret(join(data, 'manifest-key.json')), /can be read by others/)
+  assert.throws(() => readPrivateFile(join(data, 'manifest-key.json')), /can be read by others/)
 })

@@ -11,13 +11,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { openBrokerAdmin } from '@countersign/broker/client'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { parseTrustAnchor } from '@countersign/validator/charter'
+import { readPrivateFile } from '@countersign/validator/private-file'
 import { openCharters } from './charters.ts'
 import type { Acks, CommandAnswer } from './client.ts'
 import { applyCommand, readCommand } from './command.ts'
 import type { AuthorityConfig } from './config.ts'
 import { Denial } from './denial.ts'
 import { createHerald } from './herald.ts'
-import { readManifestKey, readSecret } from './init.ts'
+import { readManifestKey } from './init.ts'
 import { createKeeper, type Keeper } from './keeper.ts'
 import { openPublisher, type Publisher } from './publisher.ts'
 import { openRegistry } from './registry.ts'
@@ -46,7 +47,7 @@ export async function startAuthority(
   { now = () => Date.now() / 1000 }: { readonly now?: () => number } = {},
 ): Promise<Authority> {
   const manifestKey = readManifestKey(config.data)
-  const enrolmentToken = readSecret(config.enrolment_token)
+  const enrolmentToken = readPrivateFile(config.enrolment_token)
   const trustAnchor = readFileSync(config.trust_anchor, 'utf8')
   const store = await openStore(join(config.data, 'authority.db'))
   const charters = await openCharters(store, config.charter, parseTrustAnchor(JSON.parse(trustAnchor)))

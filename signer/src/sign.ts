@@ -10,6 +10,7 @@ import { decode, encode } from '@countersign/validator/base64url'
 import { encodePayload } from '@countersign/validator/document'
 import { headerTypes } from '@countersign/validator/entry'
 import { signInput, verifySignature } from '@countersign/validator/jws'
+import { checkLive } from '@countersign/validator/key-state'
 import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
 import { decodeReceipt, type VerifiedRoots, verifyReceipt } from '@countersign/validator/receipt'
 import { Refusal } from '@countersign/validator/refusal'
@@ -48,22 +49,7 @@ export function signPrepared(
 /** Throws `Refusal` unless what was prepared may still be signed: a manifest may have come in between. */
 export function checkStillSigning(key: ManifestKey | undefined, now: number): void {
   if (key === undefined) throw new Refusal('unknown_key')
-  const { kid, state, signUntil } = key
-  switch (state) {
-    case 'published':
-      throw new Refusal('key_not_active', { kid })
-    case 'retired':
-      throw new Refusal('key_retired', { kid })
-    case 'blocked':
-      throw new Refusal('key_blocked', { kid })
-    case 'revoked':
-      throw new Refusal('key_revoked', { kid })
-    case 'active':
-    case 'retiring':
-      // What was logged while the key was active may still leave while it retires.
-      if (now > signUntil) throw new Refusal('key_retired', { kid })
-      return
-    default:
-      throw new Refusal(state satisfies never)
-  }
+  checkLive(key)
+  // What was logged while the key was active may still leave while it retires.
+  if (now > key.signUntil) throw new Refusal('key_retired', { kid: key.kid })
 }

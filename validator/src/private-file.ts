@@ -10,7 +10,9 @@ import { readFileSync, statSync } from 'node:fs'
 export function readPrivateFile(file: string): string {
   if ((statSync(file).mode & 0o077) !== 0)
     throw new Error(`${file} can be read by others: its mode must be 0600`)
-  return readFileSync(file, 'utf8').trim()
+  const text = readFileSync(file, 'utf8').trim()
+  if (text === '') throw new Error(`${file} is empty`)
+  return text
 }
 
 /** The private key that such a file holds as a JWK. */

@@ -10,6 +10,7 @@ import { type Claims, readClaims } from './claims.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import { checkHeader, mediaType, parseCompact, type UncheckedJws, verifySignature } from './jws.ts'
+import { checkLive } from './key-state.ts'
 import type { Cutoff, Manifest, ManifestKey } from './manifest.ts'
 import { decodeReceipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
 import { Refusal } from './refusal.ts'
@@ -164,25 +165,11 @@ function checkRealm({ kid, realm }: ManifestKey, realms: readonly string[]): voi
 }
 
 function checkKeyState(key: ManifestKey, now: number): void {
-  const { kid, state } = key
-  switch (state) {
-    case 'published':
-      throw new Refusal('key_not_active', { kid })
-    case 'retired':
-      throw new Refusal('key_retired', { kid })
-    case 'blocked':
-      throw new Refusal('key_blocked', { kid })
-    case 'revoked':
-      throw new Refusal('key_revoked', { kid })
-    case 'active':
-    case 'retiring':
-      if (now < key.notBefore) throw new Refusal('key_not_active', { kid })
-      // Its time is up, whether or not a manifest has come that says so.
-      if (now >= key.verifyUntil) throw new Refusal('key_retired', { kid })
-      return
-    default:
-      throw new Refusal(state satisfies never)
-  }
+  checkLive(key)
+  const { kid, notBefore, verifyUntil } = key
+  if (now < notBefore) throw new Refusal('key_not_active', { kid })
+  // Its time is up, whether or not a manifest has come that says so.
+  if (now >= verifyUntil) throw new Refusal('key_retired', { kid })
 }
 
 function checkAudience({ kid }: ManifestKey, named: readonly string[], own: readonly string[]): void {
