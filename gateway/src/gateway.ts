@@ -3,18 +3,44 @@
  * @module
  */
 
-import type { Logger, Running } from '@countersign/service'
-import { startProtected } from '@countersign/service/protected'
+import type { AddressInfo } from 'node:net'
+import { createHttp, type Logger, type Running } from '@countersign/service'
+import { connectValidator } from '@countersign/validator/connect'
 import { serveAuth } from './auth.ts'
 import type { GatewayConfig } from './config.ts'
 import { readClients, serveIntrospection } from './introspect.ts'
 
+/** Longer than this the start does not wait for the authority; tokens are refused until it is there. */
+const READY_MILLISECONDS_MAX = 5000
+
 export async function startGateway(config: GatewayConfig, log: Logger): Promise<Running> {
-  return startProtected(config, log, async (http, validator) => {
-    serveAuth(http, validator, config)
-    if (config.introspection_clients !== undefined) {
-      await serveIntrospection(http, validator, readClients(config.introspection_clients))
-    }
-    return () => {}
+  const validator = connectValidator({
+    realm: config.realms,
+    audience: config.audience,
+    authority: config.authority,
+    trustAnchorFile: config.trust_anchor,
+    stateFolder: config.state,
+    enrolment: { name: config.enrolment.name, keyFile: config.enrolment.key },
+    sentinel: config.sentinel,
+    onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
   })
+  const http = createHttp(log)
+  serveAuth(http, validator, config)
+  if (config.introspection_clients !== undefined) {
+    await serveIntrospection(http, validator, readClients(config.introspection_clients))
+  }
+  http.get('/healthz', () => ({ status: 'ok' }))
+  http.get('/readyz', (_request, reply) =>
+    reply.code(validator.isReady ? 200 : 503).send({ ready: validator.isReady }),
+  )
+  await validator.whenReady(READY_MILLISECONDS_MAX)
+  await http.listen({ host: '127.0.0.1', port: config.listen.port })
+  const { port } = http.server.address() as AddressInfo
+  return {
+    ready: { url: `http://127.0.0.1:${port}`, audience: config.audience },
+    stop: async () => {
+      await http.close()
+      await validator.stop()
+    },
+  }
 }

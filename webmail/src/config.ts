@@ -1,13 +1,20 @@
 /**
- * What the webmail is told at start.
+ * What the webmail is told at start. Realms, audience and trust anchor have no default: they decide who gets in.
  * @module
  */
 
-import { protectedMembers } from '@countersign/service/protected'
 import { z } from 'zod'
 
 export const webmailConfig = z.strictObject({
-  ...protectedMembers,
+  listen: z.strictObject({ port: z.int().min(0).max(65_535) }),
+  realms: z.array(z.string().min(1)).min(1),
+  audience: z.string().min(1),
+  authority: z.url(),
+  trust_anchor: z.string().min(1),
+  /** Folder: the newest manifest seen, and the record of what was read. */
+  state: z.string().min(1),
+  enrolment: z.strictObject({ name: z.string().min(1), key: z.string().min(1) }),
+  sentinel: z.url().optional(),
   /** File of the mailboxes that are served. */
   mailboxes: z.string().min(1),
 })

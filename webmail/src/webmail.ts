@@ -3,18 +3,45 @@
  * @module
  */
 
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import type { Logger, Running } from '@countersign/service'
-import { startProtected } from '@countersign/service/protected'
+import { createHttp, type Logger, type Running } from '@countersign/service'
+import { connectValidator } from '@countersign/validator/connect'
 import { openAccessRecord } from './access.ts'
 import type { WebmailConfig } from './config.ts'
 import { serveMail } from './mail.ts'
 import { readMailboxes } from './mailbox.ts'
 
+/** Longer than this the start does not wait for the authority; tokens are refused until it is there. */
+const READY_MILLISECONDS_MAX = 5000
+
 export async function startWebmail(config: WebmailConfig, log: Logger): Promise<Running> {
-  return startProtected(config, log, (http, validator) => {
-    const accesses = openAccessRecord(join(config.state, 'accesses.jsonl'))
-    serveMail(http, { validator, openMailbox: readMailboxes(config.mailboxes), accesses })
-    return () => accesses.close()
+  const validator = connectValidator({
+    realm: config.realms,
+    audience: config.audience,
+    authority: config.authority,
+    trustAnchorFile: config.trust_anchor,
+    stateFolder: config.state,
+    enrolment: { name: config.enrolment.name, keyFile: config.enrolment.key },
+    sentinel: config.sentinel,
+    onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
   })
+  const http = createHttp(log)
+  const accesses = openAccessRecord(join(config.state, 'accesses.jsonl'))
+  serveMail(http, { validator, openMailbox: readMailboxes(config.mailboxes), accesses })
+  http.get('/healthz', () => ({ status: 'ok' }))
+  http.get('/readyz', (_request, reply) =>
+    reply.code(validator.isReady ? 200 : 503).send({ ready: validator.isReady }),
+  )
+  await validator.whenReady(READY_MILLISECONDS_MAX)
+  await http.listen({ host: '127.0.0.1', port: config.listen.port })
+  const { port } = http.server.address() as AddressInfo
+  return {
+    ready: { url: `http://127.0.0.1:${port}`, audience: config.audience },
+    stop: async () => {
+      await http.close()
+      await validator.stop()
+      accesses.close()
+    },
+  }
 }
