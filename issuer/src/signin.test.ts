@@ -243,6 +243,17 @@ test('T176 a third party gets what the page showed and nothing else, and nothing
   assert.equal(more.url.searchParams.get('error'), 'consent_required', 'but for more')
 })
 
+test('T176 a person who is asked again sees again all that the client will have', async () => {
+  const shown = ['Know that it is you when you come back', 'mail.read at https://mail.countersign.example']
+  for (const client_id of [clientIds.thirdParty, clientIds.web]) {
+    const request = { client_id, scope: 'openid mail.read' }
+    const browser = new FakeBrowser(consumer)
+    await signIn(browser, (await authorize(consumer, request)).url)
+    const page = await browser.open((await authorize(consumer, { ...request, prompt: 'consent' })).url)
+    for (const scope of shown) assert.ok(page.text.includes(scope), `${client_id}: ${scope}`)
+  }
+})
+
 test('T180 prompt=none says only that a sign-in is needed, and max_age is kept', async () => {
   const stranger = await new FakeBrowser(consumer).open((await authorize(consumer, { prompt: 'none' })).url)
   assert.equal(stranger.url.searchParams.get('error'), 'login_required')

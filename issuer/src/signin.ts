@@ -84,7 +84,7 @@ export function createSignIn(options: SignInOptions): Middleware {
     ctx.type = 'html'
     if (interaction.prompt.name === 'consent') {
       const person = await people.find(interaction.session?.accountId ?? '')
-      const scopes = requestedScopes(interaction).map(describeScope)
+      const scopes = (await scopesAfter(interaction)).map(describeScope)
       ctx.body = consentPage(scene, { ...asked('consent'), username: person?.username ?? '', scopes })
     } else if (passedPassword(interaction) !== undefined) {
       ctx.body = secondFactorPage(scene, asked('code'))
@@ -143,6 +143,21 @@ export function createSignIn(options: SignInOptions): Middleware {
     const person = await people.find(sub)
     if (person === undefined) throw new errors.SessionNotFound('the account is gone')
     return signedIn(ctx, person, ['pwd', 'otp', 'mfa'])
+  }
+
+  /** What the client will have of what it asks for, allowed before or now: a page that is shown again shows no less. */
+  async function scopesAfter(interaction: Interaction): Promise<readonly string[]> {
+    const { missingOIDCScope, missingResourceScopes } = missing(interaction)
+    const { grantId, params } = interaction
+    const grant = grantId === undefined ? undefined : await provider.Grant.find(grantId)
+    const asked = new Set(split(String(params['scope'] ?? '')))
+    const scopes = new Set([...split(grant?.getOIDCScopeFiltered(asked) ?? ''), ...missingOIDCScope])
+    for (const audience of Object.keys(grant?.resources ?? {}))
+      for (const scope of placed(split(grant?.getResourceScopeFiltered(audience, asked) ?? ''), audience))
+        scopes.add(scope)
+    for (const [audience, missed] of Object.entries(missingResourceScopes))
+      for (const scope of placed(missed, audience)) scopes.add(scope)
+    return [...scopes]
   }
 
   async function takeConsent(ctx: Context, interaction: Interaction, form: ReadonlyMap<string, string>) {
@@ -220,13 +235,12 @@ function missing({ prompt }: Interaction): Missing {
   return { missingOIDCScope: [], missingResourceScopes: {}, ...(prompt.details as Partial<Missing>) }
 }
 
-function requestedScopes(interaction: Interaction): readonly string[] {
-  const { missingOIDCScope, missingResourceScopes } = missing(interaction)
-  const resources = Object.entries(missingResourceScopes)
-  return [
-    ...missingOIDCScope,
-    ...resources.flatMap(([audience, scopes]) => scopes.map((scope) => `${scope} at ${audience}`)),
-  ]
+function placed(scopes: Iterable<string>, audience: string): string[] {
+  return [...scopes].map((scope) => `${scope} at ${audience}`)
+}
+
+function split(scopes: string): string[] {
+  return scopes.split(' ').filter((scope) => scope !== '')
 }
 
 const knownScopes: Readonly<Record<string, string>> = {
