@@ -117,7 +117,9 @@ const style = `
   summary span, time { opacity: .7 }
   time { float: right }
   details p { white-space: pre-wrap }
-  input { font: inherit; width: 100%; box-sizing: border-box; margin: .3rem 0 }
+  h1 { font-size: clamp(1.35rem, 6vw, 2rem); overflow-wrap: anywhere }
+  input, button { font: inherit; box-sizing: border-box; padding: .5rem .7rem; margin: .3rem 0 }
+  input { width: 100% }
 `
 
 const script = `
