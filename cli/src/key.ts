@@ -5,6 +5,7 @@
 
 import { parseArgs } from 'node:util'
 import { type Command, fetchAcks } from '@countersign/authority/client'
+import { kill, showOperated } from './kill.ts'
 import { operate } from './operate.ts'
 import { locate, readSystem, withManifest } from './system.ts'
 import { formatTable } from './table.ts'
@@ -17,9 +18,10 @@ const options = {
   tenant: { type: 'string' },
   sub: { type: 'string' },
   reason: { type: 'string' },
+  replace: { type: 'boolean' },
 } as const
 
-type Name = Exclude<keyof typeof options, 'ready' | 'operator' | 'reason'>
+type Name = Exclude<keyof typeof options, 'ready' | 'operator' | 'reason' | 'replace'>
 
 /** What each operation names; of several, one is enough. */
 const needed: Readonly<Record<Command['op'], readonly Name[]>> = {
@@ -30,7 +32,8 @@ const needed: Readonly<Record<Command['op'], readonly Name[]>> = {
   cutoff: ['realm', 'kid', 'tenant'],
 }
 
-const SILENT_EXIT = 1
+/** They take trust away, whatever else goes wrong. */
+const kills: readonly Command['op'][] = ['block', 'revoke', 'cutoff']
 
 export async function key(args: readonly string[]): Promise<void> {
   const [operation, ...rest] = args
@@ -76,22 +79,15 @@ async function list(args: readonly string[]): Promise<void> {
 /** Gives a command and shows how long it took until every validator had acknowledged what came of it. */
 async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
-  const { ready, operator, reason, ...target } = values
+  const { ready, operator, reason, replace, ...target } = values
   if (!needed[op].some((name) => target[name] !== undefined)) {
     throw new Error(`${op} needs ${needed[op].map((name) => `--${name} ${name.toUpperCase()}`).join(' or ')}`)
   }
   if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
   const command = { op, reason: reason ?? 'by hand', ...target }
-  const { authority } = readSystem(ready)
-  const { version, changed, milliseconds, silent, absent } = await operate(authority, command, operator)
-  const done = changed ? '' : 'nothing left to do; '
-  const acknowledged =
-    silent.length === 0
-      ? 'acknowledged by all that are connected'
-      : `not acknowledged by ${silent.join(', ')}`
-  print(`${done}manifest ${version}, ${acknowledged}, after ${Math.round(milliseconds)} ms`)
-  if (absent.length > 0) print(`not connected, so stale within a minute: ${absent.join(', ')}`)
-  if (silent.length > 0) process.exitCode = SILENT_EXIT
+  const system = readSystem(ready)
+  if (kills.includes(op)) return kill(system, command, { operator, replace })
+  showOperated(await operate(system.authority, command, operator))
 }
 
 function minute(seconds: number): string {

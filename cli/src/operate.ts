@@ -4,7 +4,15 @@
  */
 
 import { createPrivateKey, type JsonWebKeyInput } from 'node:crypto'
-import { type Author, type Command, fetchAcks, sendCommand } from '@countersign/authority/client'
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  type Author,
+  AuthorityError,
+  type Command,
+  type CommandAnswer,
+  fetchAcks,
+  sendCommand,
+} from '@countersign/authority/client'
 import { publicHalf } from '@countersign/validator/document'
 import { readJson } from './files.ts'
 import type { System } from './ready.ts'
@@ -14,6 +22,9 @@ type Authority = System['authority']
 /** How long a command waits for the last acknowledgement before it names who is silent. */
 const ACKNOWLEDGE_MILLISECONDS_MAX = 5000
 const POLL_MILLISECONDS = 5
+/** How long a kill is tried again while the witness, say, is away; and how often. */
+const RETRY_MILLISECONDS_MAX = 60_000
+const RETRY_MILLISECONDS = 500
 
 /** What came of a command. */
 export interface Operated {
@@ -27,11 +38,19 @@ export interface Operated {
   readonly absent: readonly string[]
 }
 
-/** Gives a command as an operator, the first one unless named, and waits until every connected validator has acknowledged. */
-export async function operate(authority: Authority, command: Command, operator?: string): Promise<Operated> {
+/**
+ * Gives a command as an operator, the first one unless named, and waits until every connected validator has acknowledged.
+ * With `onWait`, which hears of it, a command that could not be carried out now is given again for a minute.
+ */
+export async function operate(
+  authority: Authority,
+  command: Command,
+  operator?: string,
+  onWait?: (problem: AuthorityError) => void,
+): Promise<Operated> {
   const author = readAuthor(authority, operator)
   const startedAt = performance.now()
-  const { version, changed } = await sendCommand(authority.url, command, author)
+  const { version, changed } = await sendPatiently(authority.url, command, author, onWait)
   const behind = await waitForAcknowledgements(authority.url, version)
   return { version, changed, milliseconds: performance.now() - startedAt, ...behind }
 }
@@ -51,6 +70,31 @@ export async function waitForAcknowledgements(
     if (silent.length === 0 || performance.now() > endsAt) return { silent, absent }
     await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS))
   }
+}
+
+async function sendPatiently(
+  authority: string,
+  command: Command,
+  author: Author,
+  onWait: ((problem: AuthorityError) => void) | undefined,
+): Promise<CommandAnswer> {
+  const endsAt = performance.now() + RETRY_MILLISECONDS_MAX
+  for (;;) {
+    try {
+      // Signed anew each time: what narrows trust may be given twice, and an old command is refused.
+      return await sendCommand(authority, command, author)
+    } catch (error) {
+      const mayRetry = error instanceof AuthorityError && error.retryable && isRepeatable(command, error)
+      if (onWait === undefined || !mayRetry || performance.now() > endsAt) throw error
+      onWait(error)
+    }
+    await delay(RETRY_MILLISECONDS)
+  }
+}
+
+/** Whether the key was rotated before the connection broke nobody can tell; a second rotation would be one too many. */
+function isRepeatable({ op }: Command, { code }: AuthorityError): boolean {
+  return op !== 'rotate' || code !== 'unreachable'
 }
 
 function readAuthor({ operators }: Authority, id: string | undefined): Author {

@@ -21,6 +21,7 @@ export const usage = `countersign: token signing that stays safe when a signing 
   key revoke  the same, for good                         --kid KID --reason TEXT
   cutoff      refuse what was issued before now          --reason TEXT, and at least one of
                                                          --realm REALM --kid KID --tenant T; --sub S
+                --replace          after block or revoke: the next key takes over at once
                 --operator ID      who signs the command (the first of the ready file)
                 exit 0 every connected validator acknowledged, 1 one stayed silent, 2 not done
 
