@@ -103,7 +103,10 @@ async function makeKey(
     blocked: undefined,
     attestation,
   }
-  if (imported.algorithm === algorithm && isWithin(key, verifyAttestation(attestation, charter.signer)))
+  if (
+    imported.algorithm === algorithm &&
+    isWithin(key, verifyAttestation(attestation, charter.signers.slice(-1)))
+  )
     return key
   throw new DocumentRefusal(
     'attestation_invalid',

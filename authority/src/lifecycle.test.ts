@@ -16,7 +16,6 @@ import {
   CLOCK_SKEW_SECONDS,
   follows,
   keysMissing,
-  PREPUBLISH_SECONDS,
   retire,
   revoke,
   type Slot,
@@ -34,9 +33,12 @@ const realm: CharterRealm = {
   tokenTypes: ['access'],
   algorithms: ['ES256'],
   lifetimeSecondsMax: 3600,
-  signer: { kty: 'OKP' },
+  signers: [{ kty: 'OKP' }],
   rotationSeconds: DAY,
   keyAgeSecondsMax: 14 * DAY,
+  overlapSeconds: 3660,
+  cacheSeconds: 600,
+  acknowledgeSeconds: 60,
 }
 
 function makeKey(kid: string, publishedAt: number, change: Partial<ManifestKey> = {}): ManifestKey {
@@ -69,7 +71,7 @@ test('T124: a key waits twice the slowest cache before it may take over, and the
   const next = makeKey('b', START + DAY - 60)
   const slot = slotOf(active, next)
   assert.equal(shouldActivate(slot, START + DAY), false, 'prepublication is not skipped')
-  assert.equal(shouldActivate(slot, START + DAY - 60 + PREPUBLISH_SECONDS), true)
+  assert.equal(shouldActivate(slot, START + DAY - 60 + 2 * realm.cacheSeconds), true)
   const early = slotOf(active, makeKey('b', START))
   assert.equal(shouldActivate(early, START + DAY - 1), false, 'the active key has not had its time')
   assert.equal(shouldActivate(early, START + DAY), true)

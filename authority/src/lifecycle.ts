@@ -13,9 +13,6 @@
 import type { Charter, CharterRealm } from '@countersign/validator/charter'
 import type { KeyState, ManifestKey } from '@countersign/validator/manifest'
 
-/** A new key is known this long before it signs: twice the ten minutes for which common clients cache a key set. */
-export const PREPUBLISH_SECONDS = 1200
-
 /** How far apart two clocks of the system may be; the witness refuses more. */
 export const CLOCK_SKEW_SECONDS = 60
 
@@ -95,9 +92,10 @@ export function windowOf(
 ): Pick<ManifestKey, 'notBefore' | 'signUntil' | 'verifyUntil'> {
   const signUntil = now + realm.keyAgeSecondsMax
   return {
-    notBefore: now + Math.min(PREPUBLISH_SECONDS, realm.rotationSeconds),
+    // Every cache that the realm serves is asked anew twice before the key may sign.
+    notBefore: now + 2 * realm.cacheSeconds,
     signUntil,
-    verifyUntil: signUntil + realm.lifetimeSecondsMax + CLOCK_SKEW_SECONDS,
+    verifyUntil: signUntil + realm.overlapSeconds,
   }
 }
 
@@ -116,7 +114,7 @@ export function retire(key: ManifestKey, now: number): ManifestKey {
   if (key.state !== 'active') return key.state === 'published' ? moved(key, 'retired', {}) : key
   // A signer that has not heard yet may still sign for a moment; what it signs then was issued in good order.
   const signUntil = Math.min(key.signUntil, now + CLOCK_SKEW_SECONDS)
-  const verifyUntil = signUntil + key.lifetimeSecondsMax + CLOCK_SKEW_SECONDS
+  const verifyUntil = signUntil + (key.verifyUntil - key.signUntil)
   return moved(key, 'retiring', { signUntil, verifyUntil })
 }
 

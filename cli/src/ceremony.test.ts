@@ -41,7 +41,7 @@ test('the charter is approved by enough operators, and names each realm with its
   const [consumer, enterprise] = [charter.realms.get('consumer'), charter.realms.get('enterprise')]
   assert.deepEqual(consumer?.issuers, ['http://localhost:8400'])
   assert.deepEqual(enterprise?.issuers, ['http://localhost:8401/{tenantid}/v2.0'])
-  assert.notEqual(consumer?.signer.x, enterprise?.signer.x)
+  assert.notEqual(consumer?.signers[0]?.x, enterprise?.signers[0]?.x)
   assert.equal(charter.operators.length, 3)
   assert.equal(charter.threshold, 2)
   assert.ok(!existsSync(join(layout.data, 'first-start')), 'the draft')

@@ -73,8 +73,8 @@ async function prepare(draft: string, cache: string, rules: ReturnType<typeof ru
     block_keys: [sentinel.jwk],
     witnesses: [{ name, receipt_key, checkpoint_keys }],
     realms: {
-      consumer: { ...rules.consumer, signer: signers.consumer.jwk },
-      enterprise: { ...rules.enterprise, signer: signers.enterprise.jwk },
+      consumer: { ...rules.consumer, signers: [signers.consumer.jwk] },
+      enterprise: { ...rules.enterprise, signers: [signers.enterprise.jwk] },
     },
   }
   const approved = operators
@@ -115,17 +115,14 @@ function initSigner(draft: string, cache: string, realm: Realm): Promise<unknown
   ])
 }
 
-/** What the charter says of each realm, but for its signer. */
+/** What the charter says of each realm, but for its signers. */
 function rulesOf(issuers: Layout['issuers'], { terms, tenants }: World) {
-  const { max_ttl, rotation_seconds, key_age_max } = terms
   const rulesFor = (realm: Realm) => ({
     issuers: [issuers[realm]],
     tenants: tenants[realm].map(({ id }) => id),
     token_types: ['access', 'id', 'logout'],
     algs: ['ES256'],
-    max_ttl,
-    rotation_seconds,
-    key_age_max,
+    ...terms,
   })
   return { consumer: rulesFor('consumer'), enterprise: rulesFor('enterprise') }
 }

@@ -36,7 +36,18 @@ const mistakes: Readonly<Record<string, readonly [content: object | string, comp
   ],
   'a number as text': [{ charter: { max_ttl: '900' } }, /charter\.max_ttl: .*expected number/],
   'tokens too short-lived for sign-in': [{ charter: { max_ttl: 60 } }, /charter\.max_ttl: .*600/],
-  'keys that outlive their age': [{ charter: { key_age_max: 3600 } }, /charter\.key_age_max: must be longer/],
+  'keys that outlive their age': [
+    { charter: { key_age_max: 3600 } },
+    /charter\.key_age_max: must be at least rotation_seconds/,
+  ],
+  'a key that signs before the slowest cache knows it': [
+    { charter: { cache_seconds: 43_201 } },
+    /charter\.cache_seconds: must be at most half of rotation_seconds/,
+  ],
+  'an overlap shorter than the longest token': [
+    { charter: { overlap_seconds: 3659 } },
+    /charter\.overlap_seconds: must be at least max_ttl and 60/,
+  ],
   'rotation never': [{ charter: { rotation_seconds: 0 } }, /charter\.rotation_seconds: /],
   'a credential in the address of a webhook': [
     { sentinel: { webhook: { url: 'https://a:b@c.example/', key: 'key' } } },

@@ -10,9 +10,10 @@ import { dirname, resolve } from 'node:path'
 import { seedSchema } from '@countersign/issuer/client'
 import { sentinelConfig } from '@countersign/sentinel/client'
 import { readConfig } from '@countersign/service/config'
+import { CLOCK_DIFFERENCE_SECONDS_MAX } from '@countersign/validator/charter'
 import { parseObject } from '@countersign/validator/json'
 import { z } from 'zod'
-import { sampleTenants } from './world.ts'
+import { completeTerms, sampleTenants } from './world.ts'
 
 const DAY_SECONDS = 24 * 3600
 /** An ID token lives that long. */
@@ -44,13 +45,29 @@ export const wishesSchema = z
           .min(1)
           .max(365 * DAY_SECONDS),
         max_ttl: z.int().min(TOKEN_SECONDS_MIN).max(DAY_SECONDS),
+        overlap_seconds: z
+          .int()
+          .min(1)
+          .max(30 * DAY_SECONDS),
+        cache_seconds: z
+          .int()
+          .min(1)
+          .max(30 * DAY_SECONDS),
+        acknowledge_seconds: z.int().min(1).max(DAY_SECONDS),
       })
       .partial()
-      .refine(
-        ({ rotation_seconds = DAY_SECONDS, key_age_max = 14 * DAY_SECONDS }) =>
-          key_age_max > rotation_seconds,
-        { error: 'must be longer than the rotation', path: ['key_age_max'] },
-      )
+      .superRefine((charter, context) => {
+        const terms = completeTerms(charter)
+        const complain = (member: keyof typeof terms, message: string): void =>
+          context.addIssue({ code: 'custom', message, path: [member] })
+        const signedSeconds = terms.rotation_seconds + 2 * terms.cache_seconds
+        if (terms.overlap_seconds < terms.max_ttl + CLOCK_DIFFERENCE_SECONDS_MAX)
+          complain('overlap_seconds', 'must be at least max_ttl and 60')
+        if (2 * terms.cache_seconds > terms.rotation_seconds)
+          complain('cache_seconds', 'must be at most half of rotation_seconds')
+        if (terms.key_age_max < signedSeconds)
+          complain('key_age_max', 'must be at least rotation_seconds and twice cache_seconds')
+      })
       .optional(),
     sentinel: policy.partial().extend({ webhook }).optional(),
     realms: z.strictObject({ consumer: realmWishes, enterprise: realmWishes }).partial().optional(),

@@ -71,10 +71,10 @@ test('T088 the same name in another tenant is somebody else', () => {
   assert.notEqual(people[0]?.password, carla?.password)
 })
 
-test('terms that are not wished for are those of the sample', () => {
+test('terms that are not wished for are those of the sample, and a key verifies for as long as its last token', () => {
   const sample = planWorld({})
   assert.deepEqual(planWorld({ charter: { max_ttl: 900 } }), {
     ...sample,
-    terms: { ...sample.terms, max_ttl: 900 },
+    terms: { ...sample.terms, max_ttl: 900, overlap_seconds: 960 },
   })
 })

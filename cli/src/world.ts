@@ -5,6 +5,7 @@
  */
 
 import { randomBytes, randomUUID } from 'node:crypto'
+import { CLOCK_DIFFERENCE_SECONDS_MAX } from '@countersign/validator/charter'
 import type { RealmWishes, Wishes } from './config.ts'
 
 export const realms = ['consumer', 'enterprise'] as const
@@ -40,14 +41,24 @@ export interface Terms {
   readonly rotation_seconds: number
   readonly key_age_max: number
   readonly max_ttl: number
+  readonly overlap_seconds: number
+  readonly cache_seconds: number
+  readonly acknowledge_seconds: number
 }
 
 const DAY_SECONDS = 24 * 3600
 
-const termsDefault: Terms = {
-  rotation_seconds: DAY_SECONDS,
-  key_age_max: 14 * DAY_SECONDS,
-  max_ttl: 3600,
+/** The terms with what was left out. An overlap follows from how long a token lives, unless a longer one is wanted. */
+export function completeTerms(wished: Wishes['charter'] = {}): Terms {
+  const max_ttl = wished.max_ttl ?? 3600
+  return {
+    rotation_seconds: wished.rotation_seconds ?? DAY_SECONDS,
+    key_age_max: wished.key_age_max ?? 14 * DAY_SECONDS,
+    max_ttl,
+    overlap_seconds: wished.overlap_seconds ?? max_ttl + CLOCK_DIFFERENCE_SECONDS_MAX,
+    cache_seconds: wished.cache_seconds ?? 600,
+    acknowledge_seconds: wished.acknowledge_seconds ?? 60,
+  }
 }
 
 export interface World {
@@ -58,11 +69,7 @@ export interface World {
 /** What the operators of the sample approve at the first start; afterwards it stands in the charter. */
 export function planWorld({ charter, realms: wished }: Wishes): World {
   return {
-    terms: {
-      rotation_seconds: charter?.rotation_seconds ?? termsDefault.rotation_seconds,
-      key_age_max: charter?.key_age_max ?? termsDefault.key_age_max,
-      max_ttl: charter?.max_ttl ?? termsDefault.max_ttl,
-    },
+    terms: completeTerms(charter),
     tenants: {
       consumer: wished?.consumer?.tenants ?? sampleTenants.consumer,
       enterprise: wished?.enterprise?.tenants ?? sampleTenants.enterprise,

@@ -60,7 +60,7 @@ function refuseMalformed<Result>(read: () => Result): Result {
 function checkCharter(key: AttestedKey, realm: CharterRealm | undefined, identity: string | undefined): void {
   if (
     realm === undefined ||
-    realm.signer.x !== identity ||
+    !realm.signers.some(({ x }) => x === identity) ||
     !realm.issuers.includes(key.issuer) ||
     !isSubset(key.tenants, realm.tenants) ||
     !isSubset(key.tokenTypes, realm.tokenTypes) ||

@@ -120,7 +120,7 @@ function readKey(
 ): HeldKey {
   const privateKey = createPrivateKey({ key: jwk, format: 'jwk' })
   const { kid } = importPublicJwk(publicJwkOf(privateKey, jwk.alg))
-  const attested = verifyAttestation(attestation, identityJwk)
+  const attested = verifyAttestation(attestation, [identityJwk])
   if (attested.kid !== kid || attested.algorithm !== jwk.alg || attested.realm !== realm)
     throw new SignerFault(`${file} holds a key that its attestation does not describe`)
   return { kid, privateKey, attested, attestation }

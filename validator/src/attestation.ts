@@ -25,9 +25,9 @@ export function attestKey(key: AttestedKey, identityKey: KeyObject): string {
   return signStatement(TYPE, { ...writeScope(key), iat: key.issuedAt }, identityKey)
 }
 
-/** Throws `DocumentRefusal` unless the attestation is by this signer. */
-export function verifyAttestation(attestation: string, signer: PublicJwk): AttestedKey {
-  return readAttestedKey(verifyStatement(attestation, TYPE, [signer]))
+/** Throws `DocumentRefusal` unless the attestation is by one of these signers. */
+export function verifyAttestation(attestation: string, signers: readonly PublicJwk[]): AttestedKey {
+  return readAttestedKey(verifyStatement(attestation, TYPE, signers))
 }
 
 /** What an attestation says whose signature was verified before. */

@@ -49,10 +49,16 @@ export interface CharterRealm {
   readonly tokenTypes: readonly TokenType[]
   readonly algorithms: readonly Algorithm[]
   readonly lifetimeSecondsMax: number
-  /** The signer's identity key, Ed25519: attests each new signing key. */
-  readonly signer: PublicJwk
+  /** Identity keys of the realm's signers: each attests the keys that it made. New keys are made by the last. */
+  readonly signers: readonly PublicJwk[]
   readonly rotationSeconds: number
   readonly keyAgeSecondsMax: number
+  /** How long a key verifies after it stops signing. */
+  readonly overlapSeconds: number
+  /** The slowest cache of a key set that the realm serves: a key is published twice as long before it signs. */
+  readonly cacheSeconds: number
+  /** How long a rotation waits for an enrolled validator that says nothing. */
+  readonly acknowledgeSeconds: number
 }
 
 export interface Charter extends TrustAnchor {
@@ -71,6 +77,8 @@ export type CharterDocument = SignedDocument
 const TYPE = 'charter+jwt'
 const VERSION_MAX = 2 ** 32
 const DAY_SECONDS = 24 * 3600
+/** Clocks of machines that work together differ by less. */
+export const CLOCK_DIFFERENCE_SECONDS_MAX = 60
 const TENANT_COUNT_MAX = 10_000
 /** What realm keys sign; manifests are not among it. */
 export const realmTokenTypes = ['access', 'id', 'logout', 'set'] as const satisfies readonly TokenType[]
@@ -119,7 +127,7 @@ export function charterKeyIds(charter: Charter): ReadonlySet<string> {
     ...charter.manifestKeys,
     ...charter.blockKeys,
     ...charter.witnesses.flatMap(({ receiptKey, checkpointKeys }) => [receiptKey, ...checkpointKeys]),
-    ...charter.realms.values().map(({ signer }) => signer),
+    ...charter.realms.values().flatMap(({ signers }) => signers),
   ]
   return new Set(keys.map((jwk) => importOnce(jwk).kid))
 }
@@ -141,7 +149,7 @@ export function parseCharter(payload: JsonObject): Charter {
     issuedAt: members.time('iat'),
     ...readAnchor(members, roles),
     manifestKeys: readKeys(members, 'manifest_keys', documentAlgorithms, roles),
-    blockKeys: readKeys(members, 'block_keys', documentAlgorithms, roles, 0),
+    blockKeys: readKeys(members, 'block_keys', documentAlgorithms, roles, { least: 0 }),
     witnesses: members.list('witnesses', (value, path) => readWitness(value, path, roles), {
       least: 1,
       most: 16,
@@ -214,9 +222,9 @@ function readKeys(
   name: string,
   allowed: readonly Algorithm[],
   roles: KeyRoles,
-  least = 1,
+  { least = 1, most = 16 } = {},
 ): readonly PublicJwk[] {
-  return members.list(name, (value, path) => roles.read(value, path, allowed), { least, most: 16 })
+  return members.list(name, (value, path) => roles.read(value, path, allowed), { least, most })
 }
 
 function readWitness(value: JsonValue, path: string, roles: KeyRoles): CharterWitness {
@@ -257,17 +265,32 @@ function readRealm(members: Members, roles: KeyRoles): CharterRealm {
     tokenTypes: members.setOf('token_types', realmTokenTypes),
     algorithms: members.setOf('algs', algorithms),
     lifetimeSecondsMax: members.integer('max_ttl', 1, DAY_SECONDS),
-    signer: roles.read(members.value('signer'), members.at('signer'), ['EdDSA']),
+    signers: readKeys(members, 'signers', ['EdDSA', 'ES256'], roles, { least: 1, most: 4 }),
     rotationSeconds: members.integer('rotation_seconds', 1, 400 * DAY_SECONDS),
     keyAgeSecondsMax: members.integer('key_age_max', 1, 400 * DAY_SECONDS),
+    overlapSeconds: members.integer('overlap_seconds', 1, 30 * DAY_SECONDS),
+    cacheSeconds: members.integer('cache_seconds', 1, 30 * DAY_SECONDS),
+    acknowledgeSeconds: members.integer('acknowledge_seconds', 1, DAY_SECONDS),
   }
   members.end()
   checkDistinct(realm.tenants, (tenant) => tenant, members.at('tenants'))
   for (const issuer of realm.issuers) checkIssuer(issuer, members.at('issuers'))
-  if (realm.keyAgeSecondsMax < realm.rotationSeconds) {
-    throw new DocumentRefusal('malformed', `${members.at('key_age_max')} is shorter than the rotation`)
-  }
+  checkTimes(realm, members)
   return realm
+}
+
+/** Times that would refuse a good token, let a key sign that nobody knows, or leave a realm without a key. */
+function checkTimes(realm: CharterRealm, members: Members): void {
+  const prepublishSeconds = 2 * realm.cacheSeconds
+  if (realm.overlapSeconds < realm.lifetimeSecondsMax + CLOCK_DIFFERENCE_SECONDS_MAX) {
+    throw new DocumentRefusal('malformed', `${members.at('overlap_seconds')} is shorter than a token lives`)
+  }
+  if (prepublishSeconds > realm.rotationSeconds) {
+    throw new DocumentRefusal('malformed', `${members.at('cache_seconds')} is over half of the rotation`)
+  }
+  if (realm.keyAgeSecondsMax < realm.rotationSeconds + prepublishSeconds) {
+    throw new DocumentRefusal('malformed', `${members.at('key_age_max')} ends a key before its turn is over`)
+  }
 }
 
 function readTenant(value: JsonValue, path: string): string {

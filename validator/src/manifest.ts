@@ -116,7 +116,7 @@ export interface ManifestDraft extends Omit<Manifest, 'keys' | 'logs'> {
 const TYPE = headerTypes.manifest
 const VERSION_MAX = 2 ** 32
 const CUTOFF_COUNT_MAX = 10_000
-/** For how long after its last token may have expired a key may still verify: clocks differ, and not by more. */
+/** For how long after the realm's overlap a key may still verify: clocks differ, and not by more. */
 const VERIFY_MARGIN_SECONDS_MAX = 600
 const reason = /^[^\p{C}]{1,512}$/u
 
@@ -268,7 +268,7 @@ function checkCharter(key: ManifestKey, charter: Charter, path: string): void {
     key.signUntil < key.notBefore ||
     key.signUntil - key.notBefore > realm.keyAgeSecondsMax ||
     key.verifyUntil < key.signUntil ||
-    key.verifyUntil - key.signUntil > realm.lifetimeSecondsMax + VERIFY_MARGIN_SECONDS_MAX
+    key.verifyUntil - key.signUntil > realm.overlapSeconds + VERIFY_MARGIN_SECONDS_MAX
   ) {
     throw new DocumentRefusal('out_of_charter', `${path} reaches beyond what the charter allows its realm`)
   }
@@ -280,11 +280,11 @@ function checkAttestation(
   path: string,
   before: ManifestKey | undefined,
 ): void {
-  const signer = charter.realms.get(key.realm)?.signer
+  const signers = charter.realms.get(key.realm)?.signers
   const verified = before?.attestation === key.attestation && before.realm === key.realm
   const attested = refuseAs(path, () => {
-    if (verified || signer === undefined) return readAttestation(key.attestation)
-    return verifyAttestation(key.attestation, signer)
+    if (verified || signers === undefined) return readAttestation(key.attestation)
+    return verifyAttestation(key.attestation, signers)
   })
   if (!isWithin(key, attested)) {
     throw new DocumentRefusal('attestation_invalid', `${path} reaches beyond what its signer attested`)

@@ -73,7 +73,7 @@ test('T092: no statement passes for another, nor for a token or a document', () 
   const readers = {
     'manifest-ack+jwt': (text: string) => verifyAcknowledgement(text, () => everybody.jwk),
     'manifest-freshness+jwt': (text: string) => verifyFreshness(text, world.charter),
-    'key-attestation+jwt': (text: string) => verifyAttestation(text, everybody.jwk),
+    'key-attestation+jwt': (text: string) => verifyAttestation(text, [everybody.jwk]),
   }
   for (const [type, read] of Object.entries(readers)) {
     for (const [given, statement] of Object.entries(statements)) {

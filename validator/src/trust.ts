@@ -5,7 +5,13 @@
  * @module
  */
 
-import { type Charter, type CharterDocument, type TrustAnchor, verifyCharter } from './charter.ts'
+import {
+  type Charter,
+  type CharterDocument,
+  CLOCK_DIFFERENCE_SECONDS_MAX,
+  type TrustAnchor,
+  verifyCharter,
+} from './charter.ts'
 import { DocumentRefusal, readDocument } from './document.ts'
 import { verifyFreshness } from './freshness.ts'
 import {
@@ -58,9 +64,6 @@ export class SplitView extends Error {
     this.shown = shown
   }
 }
-
-/** Clocks of machines that work together differ by less. */
-const CLOCK_DIFFERENCE_SECONDS_MAX = 60
 
 interface Vouching {
   readonly issuedAt: number
