@@ -21,6 +21,14 @@ export interface Claims {
   readonly scopes: readonly string[]
   /** `cnf` (RFC 7800): the key that a sender must prove to hold. */
   readonly confirmation: JsonObject | undefined
+  /** `via`: the tokens that this one was exchanged for, each by its key and time; it is good only while they would be. */
+  readonly ancestors: readonly Ancestor[]
+}
+
+export interface Ancestor {
+  readonly kid: string
+  /** Seconds since the epoch. */
+  readonly issuedAt: number
 }
 
 /** Throws `Refusal('malformed')` for a claim that is missing or of another kind than the RFCs say. */
@@ -37,6 +45,7 @@ export function readClaims(payload: JsonObject): Claims {
     clientId: optional(payload['client_id'], readText),
     scopes: optional(payload['scope'], readScopes) ?? [],
     confirmation: optional(payload['cnf'], readConfirmation),
+    ancestors: optional(payload['via'], readAncestors) ?? [],
   }
   if (claims.expiresAt <= claims.issuedAt) throw new Refusal('malformed')
   return claims
@@ -78,4 +87,18 @@ function readScopes(value: JsonValue): readonly string[] {
 function readConfirmation(value: JsonValue): JsonObject {
   if (!isObject(value)) throw new Refusal('malformed')
   return value
+}
+
+/** More than an issuer lets anybody exchange in a row; each costs a look-up. */
+const ANCESTORS_MAX = 8
+
+function readAncestors(value: JsonValue): readonly Ancestor[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > ANCESTORS_MAX)
+    throw new Refusal('malformed')
+  return value.map((ancestor: JsonValue) => {
+    if (!isObject(ancestor)) throw new Refusal('malformed')
+    const { kid, iat, ...others } = ancestor
+    if (Object.keys(others).length > 0) throw new Refusal('malformed')
+    return { kid: readText(kid), issuedAt: readTime(iat) }
+  })
 }

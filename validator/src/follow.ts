@@ -12,6 +12,7 @@ import { DeliveryFault, DOCUMENT_BYTES_MAX, fetchObject, openStream, postStateme
 import { DocumentRefusal, publicHalf, readDocument, readPayload, refuseAs } from './document.ts'
 import type { Enrolment } from './enrolment.ts'
 import { createEventParser, type ServerEvent } from './event-stream.ts'
+import type { NewsSource } from './hold.ts'
 import { type JsonObject, parseObject } from './json.ts'
 import type { TrustSource, TrustState } from './manifest.ts'
 import { readStateFile, writeStateFile } from './state-file.ts'
@@ -41,7 +42,7 @@ export interface FollowOptions {
   readonly retryMilliseconds?: number | undefined
 }
 
-export interface Follower extends TrustSource {
+export interface Follower extends NewsSource {
   /** What `state` rests on, for whoever has to verify it again. */
   readonly documents: TrustDocuments | undefined
   /** Settles once the authority has vouched for a state since this follower began. Rejects when it is stopped first. */
@@ -76,6 +77,7 @@ class ManifestFollower implements Follower {
   readonly #trust: Trust
   readonly #stopping = new AbortController()
   readonly #waiting = new Set<() => void>()
+  readonly #listeners = new Set<() => void>()
   readonly #following: Promise<void>
   /** Whether `onState` took the newest state: what it did not take is not acknowledged. */
   #isApplied = false
@@ -110,6 +112,11 @@ class ManifestFollower implements Follower {
 
   ageSeconds(): number {
     return this.#trust.ageSeconds()
+  }
+
+  onNews(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
   }
 
   ready(): Promise<void> {
@@ -260,6 +267,7 @@ class ManifestFollower implements Follower {
   #tell(state: TrustState): void {
     try {
       this.#options.onState?.(state)
+      for (const listener of this.#listeners) listener()
       this.#isApplied = true
     } catch (error) {
       this.#isApplied = false

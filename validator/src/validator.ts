@@ -12,6 +12,7 @@
 
 import { BoundedCache } from './cache.ts'
 import { headerTypes, type TokenType } from './entry.ts'
+import { type Hold, hold, type NewsSource } from './hold.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import { tokenLimits } from './jws.ts'
 import type { TrustSource, TrustState } from './manifest.ts'
@@ -25,6 +26,7 @@ import {
   investigate,
   isSender,
   judge,
+  judgeAgain,
   type LogPlace,
   type Question,
   tokenTypeOf,
@@ -39,7 +41,7 @@ export interface ValidatorOptions {
   readonly realm: string | readonly string[]
   /** The names that this service goes by in `aud`, compared as text. */
   readonly audience: string | readonly string[]
-  readonly trust: TrustSource
+  readonly trust: TrustSource | NewsSource
   readonly tokenType?: Exclude<TokenType, 'manifest'>
   /** Without word from the authority for longer than this, everything is refused. */
   readonly maxStaleSeconds?: number
@@ -67,6 +69,8 @@ export interface Validator {
   /** Throws `Refusal`. */
   validate(token: string, sender?: Sender): ValidatedToken
   decide(token: string, sender?: Sender): Decision
+  /** Watches over a token that it accepted, for what outlives the request: see hold.ts. */
+  hold(token: ValidatedToken): Hold
 }
 
 const CACHED_VERDICTS_MAX = 10_000
@@ -100,19 +104,23 @@ export function createValidator(options: ValidatorOptions): Validator {
       cache.clear()
       cachedUnder = state
     }
-    const world: World = {
-      now: clock(),
-      manifest: state?.manifest,
-      // Written so that an age which is no number counts as too old.
-      stale: !(trust.ageSeconds() <= maxStaleSeconds),
-      confirmation: sender.confirmation,
-      verifiedRoots,
-    }
+    const world = worldNow(sender.confirmation)
     // By the signing input: signature and base64 are malleable, and a twin of a token must not be another one.
     const input = isReadable(token) ? token.slice(0, token.lastIndexOf('.')) : ''
     const cached = cache.get(input)
     if (cached !== undefined && isStillGood(cached, token, world)) return recall(cached, sender, world)
     return decideAnew(token, input, sender, world)
+  }
+
+  function worldNow(confirmation: Confirmation | undefined): World {
+    return {
+      now: clock(),
+      manifest: trust.state?.manifest,
+      // Written so that an age which is no number counts as too old.
+      stale: !(trust.ageSeconds() <= maxStaleSeconds),
+      confirmation,
+      verifiedRoots,
+    }
   }
 
   function recall(cached: Cached, { network }: Sender, { now }: World): ValidatedToken {
@@ -159,8 +167,20 @@ export function createValidator(options: ValidatorOptions): Validator {
     }
   }
 
-  return { validate, decide }
+  return {
+    validate,
+    decide,
+    hold: (token) =>
+      hold({
+        judge: () => judgeAgain(acceptanceOf(token), question, worldNow(undefined)),
+        trust,
+        maxStaleSeconds,
+        now: clock,
+      }),
+  }
 }
+
+let acceptanceOf: (token: ValidatedToken) => Acceptance
 
 /**
  * A token that was found to be good: proof of the check, for whatever acts on it to ask for. Only `validate` makes
@@ -168,6 +188,10 @@ export function createValidator(options: ValidatorOptions): Validator {
  */
 class ValidatedToken {
   readonly #acceptance: Acceptance
+
+  static {
+    acceptanceOf = (token) => token.#acceptance
+  }
 
   constructor(acceptance: Acceptance) {
     this.#acceptance = acceptance
@@ -286,7 +310,7 @@ function thumbprintOr(value: JsonValue | undefined): string | undefined {
 
 interface Settings {
   readonly question: Question
-  readonly trust: TrustSource
+  readonly trust: TrustSource | NewsSource
   readonly maxStaleSeconds: number
   readonly onSighting: ((sighting: Sighting) => void) | undefined
   readonly clock: () => number

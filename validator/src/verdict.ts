@@ -9,12 +9,19 @@ import { decode, encode } from './base64url.ts'
 import { type Claims, readClaims } from './claims.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
-import { checkHeader, mediaType, parseCompact, type UncheckedJws, verifySignature } from './jws.ts'
+import {
+  type Algorithm,
+  checkHeader,
+  mediaType,
+  parseCompact,
+  type UncheckedJws,
+  verifySignature,
+} from './jws.ts'
 import { checkLive } from './key-state.ts'
 import type { Cutoff, Manifest, ManifestKey } from './manifest.ts'
 import { decodeReceipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
 import { Refusal } from './refusal.ts'
-import { checkIssuerScope, checkKeyScope, checkLifetimeScope } from './scope.ts'
+import { checkIssuerScope, checkKeyScope, checkLifetimeScope, type ScopedClaims } from './scope.ts'
 
 /** What a protected service asks about a token, the same for each. */
 export interface Question {
@@ -84,25 +91,10 @@ export function judge(token: string, question: Question, world: World, findings:
   const manifest = checkManifest(world.manifest)
   const key = findKey(manifest, header.kid)
   findings.key = key
-  const scoped = {
-    type: question.tokenType,
-    algorithm: header.alg,
-    issuer: claims.issuer,
-    tenant: claims.tenant,
-    audiences: claims.audiences,
-    lifetimeSeconds: claims.expiresAt - claims.issuedAt,
-  }
-  checkRealm(key, question.realms)
-  checkKeyScope(key, scoped)
-  checkKeyState(key, now)
-  checkIssuerScope(key, scoped)
-  checkAudience(key, claims.audiences, question.audiences)
+  checkVouching(key, header.alg, claims, question, now)
   checkSignature(key, jws, findings)
   checkReceipt(key, jws, manifest, question, world, findings)
-  checkTime(key, claims, now, question.clockToleranceSeconds)
-  checkLifetimeScope(key, scoped)
-  checkKeyWindow(key, claims.issuedAt)
-  checkCutoffs(key, claims, manifest.cutoffs)
+  checkStanding(key, header.alg, claims, question, manifest, now)
   checkSender(key, claims, world.confirmation)
   checkFreshness(manifest, world)
   return {
@@ -113,6 +105,61 @@ export function judge(token: string, question: Question, world: World, findings:
     validFrom: validFrom(key, claims, manifest, question.clockToleranceSeconds),
     validUntil: validUntil(key, claims, manifest, question.clockToleranceSeconds),
   }
+}
+
+/**
+ * Judges anew what was accepted before, by the world as it is now: everything but what cannot change, since signature and
+ * receipt stay good while the key and the log are the same. Gives the first time at which the token is good no more, if
+ * nothing else changes. Throws `Refusal`.
+ */
+export function judgeAgain(accepted: Acceptance, question: Question, world: World): number {
+  const { claims, place } = accepted
+  const { now } = world
+  const { kid, algorithm } = accepted.key
+  const manifest = checkManifest(world.manifest)
+  const key = findKey(manifest, kid)
+  checkVouching(key, algorithm, claims, question, now)
+  checkLog(key, place, manifest)
+  checkStanding(key, algorithm, claims, question, manifest, now)
+  checkFreshness(manifest, world)
+  return validUntil(key, claims, manifest, question.clockToleranceSeconds)
+}
+
+/** Whether the key may vouch for such a token here, whatever its signature. */
+function checkVouching(
+  key: ManifestKey,
+  algorithm: Algorithm,
+  claims: Claims,
+  { tokenType, realms, audiences }: Question,
+  now: number,
+): void {
+  const scoped = scopedBy(tokenType, algorithm, claims)
+  checkRealm(key, realms)
+  checkKeyScope(key, scoped)
+  checkKeyState(key, now)
+  checkIssuerScope(key, scoped)
+  checkAudience(key, claims.audiences, audiences)
+}
+
+/** Whether a token that was issued is good at this time. */
+function checkStanding(
+  key: ManifestKey,
+  algorithm: Algorithm,
+  claims: Claims,
+  { tokenType, clockToleranceSeconds }: Question,
+  manifest: Manifest,
+  now: number,
+): void {
+  checkTime(key, claims, now, clockToleranceSeconds)
+  checkLifetimeScope(key, scopedBy(tokenType, algorithm, claims))
+  checkKeyWindow(key, claims.issuedAt)
+  checkCutoffs(key, claims, manifest.cutoffs)
+  checkAncestors(key, claims, manifest)
+}
+
+function scopedBy(type: TokenType, algorithm: Algorithm, claims: Claims): ScopedClaims {
+  const { issuer, tenant, audiences, issuedAt, expiresAt } = claims
+  return { type, algorithm, issuer, tenant, audiences, lifetimeSeconds: expiresAt - issuedAt }
 }
 
 /**
@@ -203,6 +250,12 @@ function checkReceipt(
     throw new Refusal(missing ? 'receipt_missing' : 'receipt_invalid', { kid: key.kid })
 }
 
+/** A log that the manifest does not name any more vouches for nothing; what was accepted without a receipt needs none. */
+function checkLog({ kid }: ManifestKey, place: LogPlace | undefined, { logs }: Manifest): void {
+  if (place === undefined || [...logs.values()].some(({ origin }) => origin === place.origin)) return
+  throw new Refusal('receipt_invalid', { kid })
+}
+
 /** Whether a witness of the manifest countersigned the entry that this very token must have in its log. */
 function isCountersigned(
   key: ManifestKey,
@@ -254,6 +307,21 @@ function checkCutoffs(key: ManifestKey, claims: Claims, cutoffs: readonly Cutoff
     if (claims.issuedAt < cutoff.before && concerns(cutoff, key, claims)) {
       throw new Refusal('issued_before_cutoff', { kid: key.kid })
     }
+  }
+}
+
+/**
+ * What a token was exchanged for has to be good as well, or a kill would end a stolen token and leave what it was changed
+ * into. Only what can happen to it later is asked: the issuer validated it, and it expires no sooner than this one.
+ */
+function checkAncestors(key: ManifestKey, claims: Claims, manifest: Manifest): void {
+  for (const { kid, issuedAt } of claims.ancestors) {
+    const ancestor = findKey(manifest, kid)
+    const { state } = ancestor
+    if (state === 'blocked' || state === 'revoked') checkLive(ancestor)
+    // Tokens are exchanged within one tenant and for one subject.
+    if (ancestor.realm !== key.realm) throw new Refusal('key_out_of_scope', { kid })
+    checkCutoffs(ancestor, { ...claims, issuedAt }, manifest.cutoffs)
   }
 }
 
