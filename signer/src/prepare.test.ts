@@ -19,22 +19,31 @@ const { now } = world
 const logoutEvents = { 'http://schemas.openid.net/event/backchannel-logout': {} }
 const oddIssuer = issuers.enterprise.replace('{tenantid}', tenants.fabrikam)
 
-test('an access token, an ID token and a logout token of the realm are prepared', async () => {
+/** What makes an access token's claims those of a SET. */
+const asSet = {
+  sub: undefined,
+  exp: undefined,
+  tid: undefined,
+  client_id: undefined,
+  scope: undefined,
+  sub_id: { format: 'opaque', id: 'session-1' },
+  events: { 'https://schemas.openid.net/secevent/caep/event-type/session-revoked': {} },
+}
+
+test('an access token, an ID token, a logout token and a SET of the realm are prepared', async () => {
   for (const [type, change] of [
     ['access', {}],
     ['id', { client_id: undefined, nonce: 'n-0S6' }],
     ['logout', { client_id: undefined, events: logoutEvents }],
-    [
-      'set',
-      { client_id: undefined, events: { 'https://schemas.openid.net/secevent/caep/event-type/x': {} } },
-    ],
+    ['set', asSet],
   ] as const) {
     const { entry, kid } = await signer.prepare({ type, claims: signer.claims(change) })
     const decoded = decodeEntry(decode(entry))
     assert.equal(decoded.tokenType, type)
     assert.equal(kid, signer.kid)
     assert.deepEqual(Buffer.from(decoded.keyThumbprint), Buffer.from(decode(kid)))
-    assert.deepEqual([decoded.issuedAt, decoded.expiresAt], [now, now + 300])
+    // A SET names no end: it promises nothing beyond its issue.
+    assert.deepEqual([decoded.issuedAt, decoded.expiresAt], [now, type === 'set' ? now : now + 300])
   }
 })
 
@@ -86,19 +95,41 @@ for (const [title, change, code] of refused) {
 
 test('T221 T092: each kind of token may only look like itself', async () => {
   const setEvents = { 'https://example.com/event': {} }
+  const twoEvents = { ...setEvents, ...logoutEvents }
   for (const [type, change] of [
     ['id', { events: logoutEvents }],
     ['logout', {}],
     ['logout', { events: setEvents }],
     ['logout', { events: logoutEvents, nonce: 'n' }],
     ['logout', { events: [] }],
-    ['set', { events: logoutEvents }],
-    ['set', { events: { ...setEvents, ...logoutEvents } }],
+    ['set', { ...asSet, events: logoutEvents }],
     ['manifest', {}],
     ['refresh', {}],
     ['toString', {}],
   ] as const)
     assert.equal(await signer.refusal({ type, claims: signer.claims(change) }), 'type_mismatch', type)
+  for (const change of [{ sub: 'user-1' }, { exp: now + 300 }, { tid: tenants.home }, { events: twoEvents }])
+    assert.equal(
+      await signer.refusal({ type: 'set', claims: signer.claims({ ...asSet, ...change }) }),
+      'malformed',
+      'T210',
+    )
+})
+
+test('K10 a SET is signed by the RS256 key for SETs alone, and that key signs nothing else', async () => {
+  const kid = await signer.addKey('RS256', { tokenTypes: ['set'] })
+  const request = { alg: 'RS256', claims: signer.claims(asSet) }
+  assert.equal((await signer.prepare({ ...request, type: 'set' })).kid, kid)
+  const [header = ''] = (await signer.issue({ ...request, type: 'set' })).split('.')
+  const { typ, alg, rcpt } = JSON.parse(Buffer.from(header, 'base64url').toString()) as Record<string, string>
+  assert.deepEqual([typ, alg], ['secevent+jwt', 'RS256'])
+  assert.ok(rcpt)
+  for (const type of ['access', 'id'])
+    assert.equal(
+      await signer.refusal({ type, alg: 'RS256', claims: signer.claims() }),
+      'key_out_of_scope',
+      type,
+    )
 })
 
 for (const [title, text] of [

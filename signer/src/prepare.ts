@@ -49,7 +49,9 @@ export function draftToken(request: unknown, keys: readonly ManifestKey[], now: 
   const { type, claims: text, alg = 'ES256' } = readRequest(request)
   const given = parseObject(text)
   const payload = Object.hasOwn(given, 'jti') ? given : { ...given, jti: newTokenId() }
-  const claims = readClaims(payload)
+  const claims = readClaims(payload, type)
+  // A SET names no end; its entry then has its beginning there.
+  const { issuedAt, expiresAt = issuedAt } = claims
   checkType(type, payload)
   checkNames(claims)
   checkClock(claims, now)
@@ -60,12 +62,12 @@ export function draftToken(request: unknown, keys: readonly ManifestKey[], now: 
     issuer: claims.issuer,
     tenant: claims.tenant,
     audiences: claims.audiences,
-    lifetimeSeconds: claims.expiresAt - claims.issuedAt,
+    lifetimeSeconds: expiresAt - issuedAt,
   })
   checkWindow(key, claims)
   const payloadSegment = encodePayload(payload)
   if (payloadSegment.length > PAYLOAD_CHARACTERS_MAX) throw new Refusal('oversized')
-  return { type, key, issuedAt: claims.issuedAt, expiresAt: claims.expiresAt, payloadSegment }
+  return { type, key, issuedAt, expiresAt, payloadSegment }
 }
 
 /** A member that is not known may be meant to change what is signed: a key's name, a header, a digest. */

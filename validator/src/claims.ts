@@ -4,18 +4,22 @@
  * @module
  */
 
+import type { TokenType } from './entry.ts'
 import { isObject, type JsonObject, type JsonValue } from './json.ts'
 import { Refusal } from './refusal.ts'
 
 export interface Claims {
   readonly issuer: string
-  readonly subject: string
+  /** A SET has none: whom it is about stands in its event. */
+  readonly subject: string | undefined
   readonly audiences: readonly string[]
-  readonly tenant: string
+  /** A SET has none: it is its issuer's. */
+  readonly tenant: string | undefined
   readonly tokenId: string
   /** Seconds since the epoch. */
   readonly issuedAt: number
-  readonly expiresAt: number
+  /** A SET has none: that something happened stays true. */
+  readonly expiresAt: number | undefined
   readonly notBefore: number | undefined
   readonly clientId: string | undefined
   readonly scopes: readonly string[]
@@ -23,6 +27,17 @@ export interface Claims {
   readonly confirmation: JsonObject | undefined
   /** `via`: the tokens that this one was exchanged for, each by its key and time; it is good only while they would be. */
   readonly ancestors: readonly Ancestor[]
+  /** What a SET tells of, and no other token has. */
+  readonly event: SecurityEvent | undefined
+}
+
+/** The one event of a SET (RFC 8417). */
+export interface SecurityEvent {
+  /** A URI. */
+  readonly type: string
+  readonly payload: JsonObject
+  /** `sub_id`, a subject identifier (RFC 9493). */
+  readonly subject: JsonObject
 }
 
 export interface Ancestor {
@@ -31,24 +46,62 @@ export interface Ancestor {
   readonly issuedAt: number
 }
 
-/** Throws `Refusal('malformed')` for a claim that is missing or of another kind than the RFCs say. */
-export function readClaims(payload: JsonObject): Claims {
-  const claims = {
+/** Throws `Refusal('malformed')` for a claim that is missing or of another kind than the RFCs say a token of this type has. */
+export function readClaims(payload: JsonObject, type: TokenType | undefined): Claims {
+  const common = {
     issuer: readText(payload['iss']),
-    subject: readText(payload['sub']),
     audiences: readAudiences(payload['aud']),
-    tenant: readText(payload['tid']),
     tokenId: readText(payload['jti']),
     issuedAt: readTime(payload['iat']),
-    expiresAt: readTime(payload['exp']),
+  }
+  return type === 'set' ? readSetClaims(common, payload) : readTokenClaims(common, payload)
+}
+
+type CommonClaims = Pick<Claims, 'issuer' | 'audiences' | 'tokenId' | 'issuedAt'>
+
+function readTokenClaims(common: CommonClaims, payload: JsonObject): Claims {
+  const expiresAt = readTime(payload['exp'])
+  if (expiresAt <= common.issuedAt) throw new Refusal('malformed')
+  return {
+    ...common,
+    subject: readText(payload['sub']),
+    tenant: readText(payload['tid']),
+    expiresAt,
     notBefore: optional(payload['nbf'], readTime),
     clientId: optional(payload['client_id'], readText),
     scopes: optional(payload['scope'], readScopes) ?? [],
     confirmation: optional(payload['cnf'], readConfirmation),
     ancestors: optional(payload['via'], readAncestors) ?? [],
+    event: undefined,
   }
-  if (claims.expiresAt <= claims.issuedAt) throw new Refusal('malformed')
-  return claims
+}
+
+/** What makes other tokens of ours what they are. A SET has none of it, so that no reader takes it for one of them. */
+const foreignToSets = ['sub', 'exp', 'nbf', 'tid', 'client_id', 'scope', 'cnf', 'via', 'nonce']
+
+function readSetClaims(common: CommonClaims, payload: JsonObject): Claims {
+  for (const name of foreignToSets) if (payload[name] !== undefined) throw new Refusal('malformed')
+  return {
+    ...common,
+    subject: undefined,
+    tenant: undefined,
+    expiresAt: undefined,
+    notBefore: undefined,
+    clientId: undefined,
+    scopes: [],
+    confirmation: undefined,
+    ancestors: [],
+    event: readEvent(payload),
+  }
+}
+
+/** RFC 8417 lets a SET tell of several events, and the interoperability profile of CAEP of exactly one. */
+export function readEvent({ sub_id: subject, events }: JsonObject): SecurityEvent {
+  if (!isObject(subject) || !isObject(events)) throw new Refusal('malformed')
+  readText(subject['format'])
+  const [[type, payload] = [], ...others] = Object.entries(events)
+  if (type === undefined || others.length > 0 || !isObject(payload)) throw new Refusal('malformed')
+  return { type: readText(type), payload, subject }
 }
 
 function optional<Result>(

@@ -14,7 +14,8 @@ export interface ScopedClaims {
   readonly type: TokenType
   readonly algorithm: Algorithm
   readonly issuer: string
-  readonly tenant: string
+  /** Undefined where the token names none, as a SET: it is its issuer's. */
+  readonly tenant: string | undefined
   readonly audiences: readonly string[]
   readonly lifetimeSeconds: number
 }
@@ -45,8 +46,21 @@ export function checkIssuerScope(key: KeyScope, token: ScopedClaims): void {
   const { kid } = key
   const issuerTenant = tenantOf(key.issuer, token.issuer)
   if (issuerTenant === undefined) throw new Refusal('issuer_mismatch', { kid })
-  if (!key.tenants.includes(token.tenant)) throw new Refusal('tenant_mismatch', { kid })
-  if (issuerTenant !== '' && issuerTenant !== token.tenant) throw new Refusal('tenant_mismatch', { kid })
+  const tenant = tenantFor(key, token)
+  if (tenant === undefined || !key.tenants.includes(tenant)) throw new Refusal('tenant_mismatch', { kid })
+  if (issuerTenant !== '' && issuerTenant !== tenant) throw new Refusal('tenant_mismatch', { kid })
+}
+
+/**
+ * The tenant that a token belongs to: the one that it names, else the one in its issuer, else the only one that the key
+ * speaks for. Undefined where that leaves it open.
+ */
+export function tenantFor(
+  key: Pick<KeyScope, 'issuer' | 'tenants'>,
+  { issuer, tenant }: Pick<ScopedClaims, 'issuer' | 'tenant'>,
+): string | undefined {
+  const [only, ...others] = key.tenants
+  return tenant ?? (tenantOf(key.issuer, issuer) || (others.length === 0 ? only : undefined))
 }
 
 /** `lifetime_too_long`: the token outlives what the key may give. */

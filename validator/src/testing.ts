@@ -43,6 +43,8 @@ export const issuers = {
   consumer: 'https://login.consumer.example',
   enterprise: 'https://login.enterprise.example/{tenantid}/v2.0',
 } as const
+/** What a SET tells of, unless said otherwise. */
+export const testEvent = 'https://countersign.example/secevent/event-type/test'
 export type TestRealm = keyof typeof issuers
 export const realmTenants: Readonly<Record<TestRealm, readonly string[]>> = {
   consumer: [tenants.home],
@@ -290,16 +292,17 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
   function prepare(order: TestOrder): Prepared {
     const { realm = 'consumer', key = keys[realm], type = 'access' } = order
     const tenant = (order.claims?.['tid'] as string | undefined) ?? (realmTenants[realm][0] as string)
-    const claims = {
+    const common = {
       iss: issuers[realm].replace('{tenantid}', tenant),
-      sub: 'user-1',
       aud: mailAudience,
-      client_id: 'client-1',
       iat: world.now,
-      exp: world.now + 300,
       jti: randomUUID(),
-      scope: 'mail.read',
-      tid: tenant,
+    }
+    const claims: typeof common & { readonly exp?: number } = {
+      ...common,
+      ...(type === 'set'
+        ? { sub_id: { format: 'opaque', id: 'session-1' }, events: { [testEvent]: {} } }
+        : { sub: 'user-1', client_id: 'client-1', exp: world.now + 300, scope: 'mail.read', tid: tenant }),
       ...order.claims,
     }
     const serial = (serials.get(key.kid) ?? 0) + 1
@@ -311,7 +314,7 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
           tokenType: type,
           kid: key.kid,
           issuedAt: claims.iat,
-          expiresAt: claims.exp,
+          expiresAt: claims.exp ?? claims.iat,
           serial,
           payloadSegment,
         }),

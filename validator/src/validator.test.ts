@@ -180,11 +180,72 @@ for (const asked of types) {
       const validator = createValidator({ ...usual, tokenType: asked })
       assert.equal(verdict(validator, issue({ type: given })), asked === given ? 'accepted' : 'type_mismatch')
       if (asked === given) return
-      // With its own header exchanged the entry in the log is still one of another type.
+      // With its own header exchanged the entry in the log is still one of another type; and a SET has other claims.
       const typ = { access: 'at+jwt', id: 'JWT', logout: 'logout+jwt', set: 'secevent+jwt' }[asked]
-      assert.equal(verdict(validator, issue({ type: given, header: { typ } })), 'receipt_invalid')
+      const reason = [asked, given].includes('set') ? 'malformed' : 'receipt_invalid'
+      assert.equal(verdict(validator, issue({ type: given, header: { typ } })), reason)
     })
   }
+}
+
+test('a SET is accepted without end, subject or tenant, and tells what happened and to whom', () => {
+  const subject = { format: 'iss_sub', iss: fabrikamIssuer, sub: 'ada' }
+  const claims = { sub_id: subject, events: { 'https://events.example/x': { event_timestamp: 7 } } }
+  const validator = createValidator({ ...usual, tokenType: 'set', now: () => now + 7 * 24 * 3600 - 3700 })
+  const token = createValidator({ ...usual, tokenType: 'set' }).validate(issue({ type: 'set', claims }))
+  assert.deepEqual(token.event, {
+    type: 'https://events.example/x',
+    payload: { event_timestamp: 7 },
+    subject,
+  })
+  assert.equal(token.tenant, tenants.fabrikam)
+  assert.ok(token.receipt)
+  for (const name of ['subject', 'expiresAt'] as const) assert.throws(() => token[name], TypeError)
+  assert.equal(verdict(validator, issue({ type: 'set' })), 'key_retired', 'only its key ends')
+})
+
+test('a SET of an issuer without a tenant in its name is of the only tenant of its key, or of none', () => {
+  const validator = createValidator({ ...usual, realm: 'consumer', tokenType: 'set' })
+  assert.equal(
+    validator.validate(world.issue({ realm: 'consumer', type: 'set' })).tenant,
+    world.state.charter.realms.get('consumer')?.tenants[0],
+  )
+})
+
+test('T219 a SET falls with a cutoff of its tenant, and not with one of the subject that it tells of', () => {
+  const place = createTestWorld()
+  const validator = createValidator({ ...usual, trust: place.trust, tokenType: 'set' })
+  const token = place.issue({ realm: 'enterprise', type: 'set' })
+  place.publish(() => ({ cutoffs: [{ realm: 'enterprise', subject: 'user-1', before: now + 1 }] }))
+  assert.equal(verdict(validator, token), 'accepted')
+  place.publish(() => ({ cutoffs: [{ realm: 'enterprise', tenant: tenants.northwind, before: now + 1 }] }))
+  assert.equal(verdict(validator, token), 'accepted')
+  place.publish(() => ({ cutoffs: [{ realm: 'enterprise', tenant: tenants.fabrikam, before: now + 1 }] }))
+  assert.equal(verdict(validator, token), 'issued_before_cutoff')
+})
+
+const notSets: readonly (readonly [title: string, claims: Record<string, unknown>])[] = [
+  ['an end', { exp: now + 300 }],
+  ['a subject', { sub: 'user-1' }],
+  ['a tenant', { tid: tenants.fabrikam }],
+  ['a client', { client_id: 'client-1' }],
+  ['a scope', { scope: 'mail.read' }],
+  ['a nonce', { nonce: 'n' }],
+  ['two events', { events: { 'https://events.example/x': {}, 'https://events.example/y': {} } }],
+  ['no event', { events: {} }],
+  ['a list of events', { events: [{}] }],
+  ['an event that is a text', { events: { 'https://events.example/x': 'happened' } }],
+  ['an event without a name', { events: { '': {} } }],
+  ['events left out', { events: undefined }],
+  ['a subject identifier left out', { sub_id: undefined }],
+  ['a subject identifier without a format', { sub_id: { id: '1' } }],
+  ['a subject identifier that is a text', { sub_id: 'user-1' }],
+]
+for (const [title, claims] of notSets) {
+  test(`T210 T092: a SET with ${title} is malformed`, () => {
+    const validator = createValidator({ ...usual, tokenType: 'set' })
+    assert.equal(verdict(validator, issue({ type: 'set', claims })), 'malformed')
+  })
 }
 
 for (const typ of [

@@ -11,6 +11,7 @@
  */
 
 import { BoundedCache } from './cache.ts'
+import type { SecurityEvent } from './claims.ts'
 import { headerTypes, type TokenType } from './entry.ts'
 import { type Hold, hold, type NewsSource } from './hold.ts'
 import type { JsonObject, JsonValue } from './json.ts'
@@ -18,6 +19,7 @@ import { tokenLimits } from './jws.ts'
 import type { TrustSource, TrustState } from './manifest.ts'
 import { VerifiedRoots } from './receipt.ts'
 import { type Reason, Refusal } from './refusal.ts'
+import { tenantFor } from './scope.ts'
 import type { Sighting } from './sighting.ts'
 import {
   type Acceptance,
@@ -208,10 +210,11 @@ class ValidatedToken {
   }
   /** Whom the token is about: unique together with `issuer`, and only so. */
   get subject(): string {
-    return this.#acceptance.claims.subject
+    return claimed(this.#acceptance.claims.subject)
   }
   get tenant(): string {
-    return this.#acceptance.claims.tenant
+    const { key, claims } = this.#acceptance
+    return claimed(tenantFor(key, claims))
   }
   get audiences(): readonly string[] {
     return this.#acceptance.claims.audiences
@@ -230,7 +233,11 @@ class ValidatedToken {
     return this.#acceptance.claims.issuedAt
   }
   get expiresAt(): number {
-    return this.#acceptance.claims.expiresAt
+    return claimed(this.#acceptance.claims.expiresAt)
+  }
+  /** What a SET tells of. */
+  get event(): SecurityEvent {
+    return claimed(this.#acceptance.claims.event)
   }
   get kid(): string {
     return this.#acceptance.key.kid
@@ -245,6 +252,12 @@ class ValidatedToken {
 }
 
 export type { LogPlace, ValidatedToken }
+
+/** A validator says which type of token it takes, so whoever asks a SET for `sub` has made a mistake. */
+function claimed<Value>(value: Value | undefined): Value {
+  if (value === undefined) throw new TypeError('a token of this type has no such claim')
+  return value
+}
 
 /** Whether nothing but the trust state, which the cache hangs on, could give another verdict now. */
 function isStillGood({ acceptance, signature }: Cached, token: string, world: World): boolean {

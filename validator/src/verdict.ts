@@ -21,7 +21,7 @@ import { checkLive } from './key-state.ts'
 import type { Cutoff, Manifest, ManifestKey } from './manifest.ts'
 import { decodeReceipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
 import { Refusal } from './refusal.ts'
-import { checkIssuerScope, checkKeyScope, checkLifetimeScope, type ScopedClaims } from './scope.ts'
+import { checkIssuerScope, checkKeyScope, checkLifetimeScope, type ScopedClaims, tenantFor } from './scope.ts'
 
 /** What a protected service asks about a token, the same for each. */
 export interface Question {
@@ -85,7 +85,7 @@ export function judge(token: string, question: Question, world: World, findings:
   const { now } = world
   const jws = parseCompact(token)
   findings.jws = jws
-  const claims = readClaims(jws.claims)
+  const claims = readClaims(jws.claims, tokenTypeOf(jws.header['typ']))
   const header = checkHeader(jws.header)
   checkType(header.typ, question.tokenType)
   const manifest = checkManifest(world.manifest)
@@ -159,7 +159,7 @@ function checkStanding(
 
 function scopedBy(type: TokenType, algorithm: Algorithm, claims: Claims): ScopedClaims {
   const { issuer, tenant, audiences, issuedAt, expiresAt } = claims
-  return { type, algorithm, issuer, tenant, audiences, lifetimeSeconds: expiresAt - issuedAt }
+  return { type, algorithm, issuer, tenant, audiences, lifetimeSeconds: (expiresAt ?? issuedAt) - issuedAt }
 }
 
 /**
@@ -268,7 +268,7 @@ function isCountersigned(
   const { payloadSegment } = jws
   const { rcpt, typ } = jws.header
   // Whoever investigates has not read the claims; `encodeEntry` refuses what is no time.
-  const { iat, exp } = jws.claims as { readonly iat: number; readonly exp: number }
+  const { iat, exp = iat } = jws.claims as { readonly iat: number; readonly exp?: number }
   const tokenType = tokenTypeOf(typ)
   if (typeof rcpt !== 'string' || tokenType === undefined) return false
   try {
@@ -288,8 +288,12 @@ function isCountersigned(
 }
 
 function checkTime({ kid }: ManifestKey, claims: Claims, now: number, toleranceSeconds: number): void {
-  if (now >= claims.expiresAt + toleranceSeconds) throw new Refusal('expired', { kid })
+  if (now >= endOf(claims) + toleranceSeconds) throw new Refusal('expired', { kid })
   if (now < startOf(claims) - toleranceSeconds) throw new Refusal('not_yet_valid', { kid })
+}
+
+function endOf({ expiresAt = Number.POSITIVE_INFINITY }: Claims): number {
+  return expiresAt
 }
 
 /** A token is good from when it says; one from the future is not good yet. */
@@ -329,7 +333,7 @@ function concerns({ realm, kid, tenant, subject }: Cutoff, key: ManifestKey, cla
   return (
     (realm === undefined || realm === key.realm) &&
     (kid === undefined || kid === key.kid) &&
-    (tenant === undefined || tenant === claims.tenant) &&
+    (tenant === undefined || tenant === tenantFor(key, claims)) &&
     (subject === undefined || subject === claims.subject)
   )
 }
@@ -363,5 +367,5 @@ function validFrom(key: ManifestKey, claims: Claims, manifest: Manifest, toleran
 }
 
 function validUntil(key: ManifestKey, claims: Claims, manifest: Manifest, toleranceSeconds: number): number {
-  return Math.min(claims.expiresAt + toleranceSeconds, key.verifyUntil, manifest.expiresAt)
+  return Math.min(endOf(claims) + toleranceSeconds, key.verifyUntil, manifest.expiresAt)
 }
