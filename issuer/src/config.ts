@@ -57,7 +57,9 @@ export const seedSchema = z.strictObject({
       client_id: z
         .string()
         .regex(/^[A-Za-z][\w.-]{0,127}$/)
-        .refine((id) => !z.uuid().safeParse(id).success),
+        .refine((id) => !z.uuid().safeParse(id).success)
+        // Test tokens of the authority speak for it: spec/kill.md, section 3.
+        .refine((id) => id !== 'canary'),
       client_name: z.string().min(1).optional(),
       /** Random, 128 bits or more: it is stored as a plain SHA-256, which only guesses can undo. */
       client_secret: z.string().min(22),

@@ -90,7 +90,8 @@ export function registerTokenExchange(options: ExchangeOptions): void {
       })
       // Asked again now that the new token hangs on the old one: a revocation in between has missed one of the two.
       if (await accessTokens.isRevoked(parent)) throw new errors.InvalidGrant('revoked')
-      const { sid, auth_time, acr, amr } = subject.claims
+      const { sid, auth_time, acr, amr, via } = subject.claims
+      const { kid, issuedAt } = subject
       const accessToken = await made(
         issue('access', {
           iss: provider.issuer,
@@ -103,6 +104,8 @@ export function registerTokenExchange(options: ExchangeOptions): void {
           scope: scope || undefined,
           tid: subject.tenant,
           act,
+          // So that every validator refuses it once what it came from is refused: the key that signs it may be another.
+          via: [...(Array.isArray(via) ? via : []), { kid, iat: issuedAt }],
           cnf,
           sid,
           auth_time,

@@ -46,10 +46,10 @@ export function createIntrospection(options: IntrospectionOptions): Middleware {
   async function introspect(client: Client, token: string): Promise<object | undefined> {
     const refreshToken = await findRefreshToken(client, token)
     if (refreshToken !== undefined) {
-      const { accountId, scope, iat, exp } = refreshToken
-      const person = await people.find(accountId ?? '')
-      if (!refreshToken.isValid || person === undefined || person.validAfter > refreshToken.iat)
-        return undefined
+      const { accountId = '', authTime, scope, iat, exp } = refreshToken
+      const person = await people.find(accountId)
+      if (!refreshToken.isValid || person === undefined || person.validAfter > iat) return undefined
+      if (desk.isSignInEnded(accountId, authTime ?? iat)) return undefined
       return {
         active: true,
         iss: provider.issuer,

@@ -19,6 +19,8 @@ export interface Desk {
   readonly validator: Validator
   readonly accessTokens: AccessTokens
   readonly people: People
+  /** Whether a sign-in of that time has been ended since, by the manifest. */
+  readonly isSignInEnded: (subject: string, signedInAt: number) => boolean
 }
 
 /**
@@ -28,11 +30,14 @@ export interface Desk {
 export async function examine(desk: Desk, token: string): Promise<ValidatedToken | undefined> {
   const decision = desk.validator.decide(token, { confirmation: { jkt: boundTo(token) } })
   if (!decision.accepted) return undefined
-  const { issuer, tokenId, subject, issuedAt } = decision.token
+  const { issuer, tokenId, subject, issuedAt, claims } = decision.token
   // Another tenant of this realm has the same keys and audiences (T206).
   if (issuer !== desk.provider.issuer) return undefined
   if (await desk.accessTokens.isRevoked(tokenId)) return undefined
   if (!(await mayAct(desk, subject, issuedAt))) return undefined
+  // Its own key may live, and the sign-in that it came of have fallen with another.
+  const { auth_time: signedInAt } = claims
+  if (typeof signedInAt === 'number' && desk.isSignInEnded(subject, signedInAt)) return undefined
   return decision.token
 }
 

@@ -31,8 +31,8 @@ export interface ProviderOptions {
   readonly cookieKeys: readonly string[]
   /** One live public key of the realm for each algorithm that ID tokens may be signed with. */
   readonly keys: ReadonlyMap<Algorithm, KeyObject>
-  /** Whether somebody who signed in at that time has been cut off since, by the manifest. */
-  readonly isCutOff: (subject: string, signedInAt: number) => boolean
+  /** Whether a sign-in of that time has been ended since, by the manifest. */
+  readonly isSignInEnded: (subject: string, signedInAt: number) => boolean
 }
 
 /** A client as the database holds it. */
@@ -63,7 +63,7 @@ export const routes = {
 } as const
 
 export function createProvider(options: ProviderOptions): Provider {
-  const { issuer, scene, adapter, people, resources, cookieKeys, keys, isCutOff } = options
+  const { issuer, scene, adapter, people, resources, cookieKeys, keys, isSignInEnded } = options
   const clients = new Map(options.clients.map((client) => [client.clientId, client]))
   const { protocol, pathname } = new URL(issuer)
   const mount = pathname.replace(/\/$/, '')
@@ -150,7 +150,7 @@ export function createProvider(options: ProviderOptions): Provider {
     rotateRefreshToken: true,
     clientBasedCORS: () => false,
     interactions: {
-      policy: createPolicy(isCutOff),
+      policy: createPolicy(isSignInEnded),
       url: (_ctx, { uid }) => `${mount}/interaction/${uid}`,
     },
     findAccount: async (_ctx, sub, source) => {
@@ -160,7 +160,7 @@ export function createProvider(options: ProviderOptions): Provider {
       if (source !== undefined) {
         const since =
           'authTime' in source && typeof source.authTime === 'number' ? source.authTime : source.iat
-        if (since < person.validAfter || isCutOff(sub, since)) return undefined
+        if (since < person.validAfter || isSignInEnded(sub, since)) return undefined
       }
       const { username } = person
       const email = username.includes('@') ? { email: username, email_verified: false } : {}
@@ -170,7 +170,7 @@ export function createProvider(options: ProviderOptions): Provider {
         claims: () => ({ sub, preferred_username: username, ...email }),
       }
     },
-    loadExistingGrant: (ctx) => loadGrant(ctx, clients),
+    loadExistingGrant: (ctx) => loadGrant(ctx, clients, isSignInEnded),
     renderError: (ctx, out, error) => showPage(ctx, errorPage(scene, out, error)),
     // The operator registered these addresses, so one that says loopback means it. Names stay guarded (T172).
     fetch: (url, { dispatcher, ...request }: RequestInit & { readonly dispatcher?: unknown } = {}) =>
@@ -229,30 +229,43 @@ class AnnouncedKey extends ExternalSigningKey {
   }
 }
 
-function createPolicy(isCutOff: ProviderOptions['isCutOff']): interactionPolicy.DefaultPolicy {
+function createPolicy(isSignInEnded: ProviderOptions['isSignInEnded']): interactionPolicy.DefaultPolicy {
   const policy = interactionPolicy.base()
   policy.get('login')?.checks.add(
-    new interactionPolicy.Check('session_ended', 'the session was ended from outside', (ctx) => {
-      const { session, entities } = ctx.oidc
-      const { accountId, loginTs = 0 } = session ?? {}
-      if (accountId === undefined) return interactionPolicy.Check.NO_NEED_TO_PROMPT
-      const validAfter = entities.Account?.['validAfter'] as number | undefined
-      return validAfter === undefined || loginTs < validAfter || isCutOff(accountId, loginTs)
-    }),
+    new interactionPolicy.Check(
+      'session_ended',
+      'the session was ended from outside',
+      'login_required',
+      (ctx) => {
+        const { session, entities } = ctx.oidc
+        const { accountId, loginTs = 0 } = session ?? {}
+        if (accountId === undefined) return interactionPolicy.Check.NO_NEED_TO_PROMPT
+        const validAfter = entities.Account?.['validAfter'] as number | undefined
+        return validAfter === undefined || loginTs < validAfter || isSignInEnded(accountId, loginTs)
+      },
+    ),
   )
   return policy
 }
 
 /** What the person has allowed before. First-party clients are part of the service itself and need not ask. */
-async function loadGrant(ctx: KoaContextWithOIDC, clients: ReadonlyMap<string, ClientRecord>) {
+async function loadGrant(
+  ctx: KoaContextWithOIDC,
+  clients: ReadonlyMap<string, ClientRecord>,
+  isSignInEnded: ProviderOptions['isSignInEnded'],
+) {
   const { client, provider, session, account, result, resourceServers = {} } = ctx.oidc
   if (client === undefined || account === undefined) return undefined
   const { clientId } = client
   const { accountId } = account
+  // Whoever has to sign in again is given nothing before; and the session keeps its grants, should a lift bring it back.
+  if (isSignInEnded(accountId, session?.loginTs ?? 0)) return undefined
   const grantId = result?.consent?.grantId ?? session?.grantIdFor(clientId)
   const known = grantId === undefined ? undefined : await provider.Grant.find(grantId)
-  // A session that another person signed in to keeps nothing of the one before.
-  const grant = known?.accountId === accountId ? known : undefined
+  // A session that another person signed in to keeps nothing of the one before; nor does one that a kill has ended, since
+  // whoever held the key may have been the one who allowed it.
+  const isKept = known?.accountId === accountId && !isSignInEnded(accountId, known.iat)
+  const grant = isKept ? known : undefined
   if (clients.get(clientId)?.thirdParty !== false) return grant
   const given = grant ?? new provider.Grant({ clientId, accountId })
   given.addOIDCScope([...ctx.oidc.requestParamOIDCScopes].join(' '))

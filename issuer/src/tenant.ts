@@ -10,7 +10,7 @@ import type { Provider } from 'oidc-provider'
 import { createAdapterFactory, revokeGrant } from './adapter.ts'
 import type { Attempts } from './attempts.ts'
 import type { IssuerConfig, Secrets, Seed } from './config.ts'
-import { isCutOff } from './cutoff.ts'
+import { isEnded } from './cutoff.ts'
 import { registerTokenExchange } from './exchange.ts'
 import { createHintValidator } from './hint.ts'
 import { createIntrospection } from './introspection.ts'
@@ -61,6 +61,15 @@ export async function openTenant(
   const everyAudience = config.resources.map(({ audience }) => audience)
   const audiencesOf = (clientId: string): readonly string[] => allowed.get(clientId) ?? everyAudience
 
+  /** Whether a sign-in of that time has been ended since, by a cutoff or the kill of a key. */
+  const isSignInEnded = (subject: string, at: number): boolean => {
+    const manifest = trust.state?.manifest
+    // Without trust nothing is known to be over, and nothing can be issued either.
+    return (
+      manifest !== undefined && isEnded(manifest, { realm: config.realm, tenant: tenant.id, subject, at })
+    )
+  }
+
   const provider = createProvider({
     issuer,
     scene,
@@ -70,8 +79,7 @@ export async function openTenant(
     resources: config.resources,
     cookieKeys: secrets.cookie_keys,
     keys: keyPerAlgorithm(trust.state?.manifest, config.realm),
-    isCutOff: (subject, at) =>
-      isCutOff(trust.state?.manifest.cutoffs ?? [], { realm: config.realm, tenant: tenant.id, subject, at }),
+    isSignInEnded,
   })
   issueThroughBroker(provider, {
     tenant: tenant.id,
@@ -80,7 +88,7 @@ export async function openTenant(
     validateHint: createHintValidator(config.realm, issuer, trust),
     now,
   })
-  const desk = { provider, validator, accessTokens, people }
+  const desk = { provider, validator, accessTokens, people, isSignInEnded }
   registerTokenExchange({
     desk,
     issue,

@@ -15,6 +15,7 @@ import {
   issuers,
   mailAudience,
   realmTenants,
+  type TestKey,
   type TestRealm,
   type TestWorld,
 } from '@countersign/validator/testing'
@@ -51,6 +52,8 @@ export interface TestIssuer {
   readonly folder: string
   /** While set, the broker answers with it. */
   fault: Error | undefined
+  /** The key that the broker signs with; left alone, the realm's first. */
+  key: TestKey | undefined
   readonly secrets: Readonly<Record<string, string>>
   stop(): Promise<void>
 }
@@ -162,7 +165,13 @@ export async function startTestIssuer(
       if (issuer.fault !== undefined) throw issuer.fault
       // As the wire would: what is undefined does not arrive.
       const sent = JSON.parse(JSON.stringify(claims)) as Record<string, unknown>
-      return world.issue({ realm, type, claims: { scope: undefined, client_id: undefined, ...sent } })
+      const { key } = issuer
+      return world.issue({
+        realm,
+        type,
+        claims: { scope: undefined, client_id: undefined, ...sent },
+        ...(key && { key }),
+      })
     },
   })
   const issuer: TestIssuer = {
@@ -178,6 +187,7 @@ export async function startTestIssuer(
     sightings,
     folder,
     fault: undefined,
+    key: undefined,
     secrets,
     stop: async () => {
       await running.stop()
