@@ -124,7 +124,8 @@ async function settle(issue: () => Promise<Issued>): Promise<Issued> {
 /** What authority and sentinel may ask. */
 function adminMethods(signers: ReadonlyMap<string, SupervisedSigner>) {
   return {
-    generate: (request: { readonly realm?: string }) => {
+    // A realm has one signer here: one of another identity would attest what no manifest takes.
+    generate: ({ signer: _, ...request }: { readonly realm?: string; readonly signer?: string }) => {
       const signer = signers.get(request.realm ?? '')
       if (signer === undefined) throw new LineError('unknown_realm', 'there is no signer for this realm')
       return signer.ask((process) => process.generate(request))

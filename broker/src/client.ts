@@ -48,6 +48,8 @@ export interface Counters {
 /** What a new key may sign, as its signer is asked to attest it. */
 export interface KeyRequest {
   readonly realm: string
+  /** Thumbprint of the identity key of the signer that is to make it; left out: the realm's only one. */
+  readonly signer?: string | undefined
   readonly alg: Algorithm
   /** Issuer template. */
   readonly iss: string
