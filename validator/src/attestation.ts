@@ -6,6 +6,7 @@
 
 import type { KeyObject } from 'node:crypto'
 import { realmTokenTypes } from './charter.ts'
+import { readPayload } from './document.ts'
 import type { JsonObject } from './json.ts'
 import { algorithms, type PublicJwk } from './jws.ts'
 import type { KeyScope } from './manifest.ts'
@@ -33,6 +34,13 @@ export function verifyAttestation(attestation: string, signers: readonly PublicJ
 /** What an attestation says whose signature was verified before. */
 export function readAttestation(attestation: string): AttestedKey {
   return readAttestedKey(readStatement(attestation, TYPE))
+}
+
+/** Thumbprint of the identity key whose attestation this says it is; unverified. */
+export function attestedBy(attestation: string): string | undefined {
+  const [header = ''] = attestation.split('.', 1)
+  const { kid } = readPayload(header)
+  return typeof kid === 'string' ? kid : undefined
 }
 
 /** The members of a key's scope, on the wire of attestation and manifest. */
