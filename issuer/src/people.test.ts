@@ -10,7 +10,8 @@ import { TOTP } from 'otpauth'
 import { hashPassword, verifyPassword } from './password.ts'
 import { openPeople } from './people.ts'
 import { openIssuerDatabase } from './schema.ts'
-import { matchTotp, openTotpSecret, sealTotpSecret } from './totp.ts'
+import { seal, unseal } from './seal.ts'
+import { matchTotp } from './totp.ts'
 
 const secret = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'
 const key = Buffer.alloc(32, 7)
@@ -36,16 +37,16 @@ test('T184 nobody’s password is never right', async () => {
 })
 
 test('T240 a sealed TOTP secret opens for its own person and key, unchanged, and nobody else', () => {
-  const sealed = sealTotpSecret(secret, 'tenant/ada', key)
-  assert.equal(openTotpSecret(sealed, 'tenant/ada', key), secret)
+  const sealed = seal(secret, 'tenant/ada', key)
+  assert.equal(unseal(sealed, 'tenant/ada', key), secret)
   assert.ok(!Buffer.from(sealed, 'base64url').includes(secret))
-  assert.throws(() => openTotpSecret(sealed, 'tenant/ben', key))
-  assert.throws(() => openTotpSecret(sealed, 'tenant/ada', Buffer.alloc(32, 8)))
+  assert.throws(() => unseal(sealed, 'tenant/ben', key))
+  assert.throws(() => unseal(sealed, 'tenant/ada', Buffer.alloc(32, 8)))
   const bytes = Buffer.from(sealed, 'base64url')
   for (const at of bytes.keys()) {
     const changed = Buffer.from(bytes)
     changed[at] = (changed[at] ?? 0) ^ 1
-    assert.throws(() => openTotpSecret(changed.toString('base64url'), 'tenant/ada', key))
+    assert.throws(() => unseal(changed.toString('base64url'), 'tenant/ada', key))
   }
 })
 

@@ -8,7 +8,8 @@ import { randomUUID } from 'node:crypto'
 import type { SeedPerson } from './config.ts'
 import { hashPassword, verifyPassword } from './password.ts'
 import type { Database } from './schema.ts'
-import { matchTotp, openTotpSecret, sealTotpSecret } from './totp.ts'
+import { seal, unseal } from './seal.ts'
+import { matchTotp } from './totp.ts'
 
 export interface Person {
   readonly sub: string
@@ -50,7 +51,7 @@ export function openPeople(database: Database, tenant: string, totpKey: Buffer, 
     useTotp: async (sub, code) => {
       const row = await enabled().where('sub', '=', sub).executeTakeFirst()
       if (row?.totp_secret == null) return false
-      const step = matchTotp(openTotpSecret(row.totp_secret, owner(sub), totpKey), code, now())
+      const step = matchTotp(unseal(row.totp_secret, owner(sub), totpKey), code, now())
       if (step === undefined) return false
       // Compared and set at once: of two requests with one code, one finds the step used.
       const used = await database
@@ -78,7 +79,7 @@ export function openPeople(database: Database, tenant: string, totpKey: Buffer, 
           sub,
           username: foldUsername(username),
           password: await hashPassword(password),
-          totp_secret: totp_secret === undefined ? null : sealTotpSecret(totp_secret, owner(sub), totpKey),
+          totp_secret: totp_secret === undefined ? null : seal(totp_secret, owner(sub), totpKey),
           disabled_at: null,
         })
         .execute()
