@@ -14,7 +14,7 @@ import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/va
 import { createValidator } from '@countersign/validator/validator'
 import { openAccessRecord } from './access.ts'
 import { serveMail } from './mail.ts'
-import { type Mailbox, readMailboxes } from './mailbox.ts'
+import { type Mailbox, openMailboxes, readMailboxes } from './mailbox.ts'
 
 const attack = '<img src=//evil.example/a onerror=alert(1)>"\'&</details><script>alert(2)</script>'
 const enterprise = (tenant: string): string => issuers.enterprise.replace('{tenantid}', tenant)
@@ -33,9 +33,13 @@ const realm = ['consumer', 'enterprise']
 const validator = createValidator({ realm, audience: mailAudience, trust: world.trust, now: () => world.now })
 const http = createHttp(createLog('webmail'))
 const accesses = openAccessRecord(join(folder, 'accesses.jsonl'))
-serveMail(http, { validator, openMailbox: readMailboxes(file), accesses })
+const opened = openMailboxes(file, (problem) => {
+  throw problem
+})
+serveMail(http, { validator, mailboxes: opened, accesses })
 after(async () => {
   await http.close()
+  opened.close()
   accesses.close()
   rmSync(folder, { recursive: true })
 })
@@ -112,6 +116,7 @@ test('T261: every address of the application asks the validator', async () => {
     '/api/messages/shared',
     '/api/messages/no-such-message',
     '/api/accesses',
+    '/events',
   ]) {
     const refused = await get(url, forged)
     assert.equal(refused.statusCode, 401, url)
@@ -203,7 +208,7 @@ test('T268: what cannot be recorded is not shown', async () => {
   const add = (): never => {
     throw new Error('the disk is full')
   }
-  serveMail(failing, { validator, openMailbox: readMailboxes(file), accesses: { ...accesses, add } })
+  serveMail(failing, { validator, mailboxes: opened, accesses: { ...accesses, add } })
   for (const url of ['/', '/api/messages/home-1']) {
     const answer = await failing.inject({ url, headers: { authorization: `Bearer ${world.issue()}` } })
     assert.equal(answer.statusCode, 500)
@@ -213,8 +218,9 @@ test('T268: what cannot be recorded is not shown', async () => {
 
 test('two mailboxes for one person are refused at start', () => {
   const [first] = mailboxes
-  writeFileSync(file, JSON.stringify([first, first]))
-  assert.throws(() => readMailboxes(file), /two mailboxes/)
+  const other = join(folder, 'twice.json')
+  writeFileSync(other, JSON.stringify([first, first]))
+  assert.throws(() => readMailboxes(other), /two mailboxes/)
 })
 
 function get(url: string, token: string, headers: Record<string, string> = {}) {

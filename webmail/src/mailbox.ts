@@ -5,6 +5,8 @@
  * @module
  */
 
+import { watch } from 'node:fs'
+import { basename, dirname } from 'node:path'
 import { readConfig } from '@countersign/service/config'
 import type { ValidatedToken } from '@countersign/validator/validator'
 import { z } from 'zod'
@@ -32,6 +34,44 @@ export type Mailbox = z.infer<typeof mailbox>
 
 /** Gives a token its own mailbox, or undefined where it has none. */
 export type OpenMailbox = (token: ValidatedToken) => Mailbox | undefined
+
+/** Mail that arrives by being written into the file. */
+export interface Mailboxes {
+  readonly open: OpenMailbox
+  /** Calls back after each change. Gives back how to stop that. */
+  onChange(listener: () => void): () => void
+  close(): void
+}
+
+/** Opens the file of mailboxes and reads it anew when it changes; one that cannot be read leaves what was there. */
+export function openMailboxes(file: string, onProblem: (problem: Error) => void): Mailboxes {
+  const listeners = new Set<() => void>()
+  let read = readMailboxes(file)
+  // The folder, since the file is replaced whole and a new file is another to the kernel.
+  const watcher = watch(dirname(file), (_event, name) => {
+    if (name !== null && name !== basename(file)) return
+    try {
+      read = readMailboxes(file)
+    } catch (error) {
+      return onProblem(error as Error)
+    }
+    for (const listener of listeners) listener()
+  })
+  watcher.on('error', onProblem)
+  return {
+    open: (token) => read(token),
+    onChange: (listener) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    close: () => watcher.close(),
+  }
+}
+
+/** Those that follow a message; all of them, where it is not there any more, and where none is named. */
+export function newerThan(messages: readonly Message[], id: string | undefined): readonly Message[] {
+  return messages.slice(messages.findIndex((message) => message.id === id) + 1)
+}
 
 /** Reads the file of mailboxes. Throws when two would open to the same token. */
 export function readMailboxes(file: string): OpenMailbox {

@@ -31,8 +31,9 @@ export function strangerPage(): string {
   return page('No mailbox', html`<p>The token is good, and its owner has no mailbox here.</p>${tokenForm}`)
 }
 
+/** A mailbox, into which its script puts what arrives while the page is open. */
 export function mailboxPage({ address, messages }: Mailbox): string {
-  return page(address, html`${messages.map(renderMessage)}`)
+  return page(address, html`${messages.map(renderMessage)}`, messages.at(-1)?.id ?? '')
 }
 
 /** Sent with each page. Forms may not be sent either: without its script, the field's would put a token in a URL. */
@@ -83,7 +84,9 @@ function renderMessage({ from, subject, date, text }: Message): Html {
     </details>`
 }
 
-function page(title: string, main: Html): string {
+/** `last` is the newest message of a page that waits for more. */
+function page(title: string, main: Html, last?: string): string {
+  const waiting = last === undefined ? new Html('') : html` data-last="${last}"`
   return html`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -91,7 +94,7 @@ function page(title: string, main: Html): string {
 <title>${title}</title>
 <style>${new Html(style)}</style>
 <main>
-    <h1>${title}</h1>${main}
+    <h1${waiting}>${title}</h1>${main}
 </main>
 <script>${new Html(script)}</script>
 </html>
@@ -123,11 +126,34 @@ const style = `
 `
 
 const script = `
+  let events
+  async function open(headers) {
+    const response = await fetch('/', { headers: { accept: 'text/html', ...headers }, cache: 'no-store' })
+    const answer = new DOMParser().parseFromString(await response.text(), 'text/html')
+    document.querySelector('main').replaceWith(answer.querySelector('main'))
+    listen()
+  }
+  function listen() {
+    events?.close()
+    const { last } = document.querySelector('h1').dataset
+    if (last === undefined) return
+    events = new EventSource('/events?after=' + encodeURIComponent(last))
+    events.addEventListener('mail', ({ data }) => show(JSON.parse(data)))
+    events.addEventListener('end', () => { events.close(); open({}) })
+  }
+  function show({ from, subject, date, text }) {
+    const make = (name, content) => Object.assign(document.createElement(name), { textContent: content })
+    const [details, summary, time] = [make('details', ''), make('summary', ''), make('time', date.slice(0, 10))]
+    time.dateTime = date
+    summary.append(make('b', subject), ' ', make('span', from), ' ', time)
+    details.append(summary, make('p', text))
+    document.querySelector('main').append(details)
+  }
   document.addEventListener('submit', async (event) => {
     event.preventDefault()
     const authorization = 'Bearer ' + document.getElementById('token').value.trim()
-    const response = await fetch('/', { headers: { accept: 'text/html', authorization }, cache: 'no-store' })
-    const answer = new DOMParser().parseFromString(await response.text(), 'text/html')
-    document.querySelector('main').replaceWith(answer.querySelector('main'))
+    await fetch('/session', { method: 'POST', headers: { authorization } })
+    await open({ authorization })
   })
+  listen()
 `

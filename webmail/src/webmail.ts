@@ -10,7 +10,7 @@ import { connectValidator } from '@countersign/validator/connect'
 import { openAccessRecord } from './access.ts'
 import type { WebmailConfig } from './config.ts'
 import { serveMail } from './mail.ts'
-import { readMailboxes } from './mailbox.ts'
+import { openMailboxes } from './mailbox.ts'
 
 /** Longer than this the start does not wait for the authority; tokens are refused until it is there. */
 const READY_MILLISECONDS_MAX = 5000
@@ -28,7 +28,10 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
   })
   const http = createHttp(log)
   const accesses = openAccessRecord(join(config.state, 'accesses.jsonl'))
-  serveMail(http, { validator, openMailbox: readMailboxes(config.mailboxes), accesses })
+  const mailboxes = openMailboxes(config.mailboxes, (problem) =>
+    log.warn({ problem: problem.message }, 'the mailboxes were not read anew'),
+  )
+  serveMail(http, { validator, mailboxes, accesses })
   http.get('/healthz', () => ({ status: 'ok' }))
   http.get('/readyz', (_request, reply) =>
     reply.code(validator.isReady ? 200 : 503).send({ ready: validator.isReady }),
@@ -40,6 +43,7 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
     ready: { url: `http://127.0.0.1:${port}`, audience: config.audience },
     stop: async () => {
       await http.close()
+      mailboxes.close()
       await validator.stop()
       accesses.close()
     },

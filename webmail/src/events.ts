@@ -1,0 +1,96 @@
+/**
+ * New mail as it arrives: `GET /events`, server-sent. The stream is held by the token that opened it and ends with it, with
+ * a last event that says why.
+ *
+ *     id: 3-4\n
+ *     event: mail\n
+ *     data: {"id":"3-4","from":…,"subject":…,"date":…,"text":…}\n
+ *     \n
+ *     event: end\n
+ *     data: {"reason":"key_blocked"}\n
+ *     \n
+ *
+ * @module
+ */
+
+import type { Refusal } from '@countersign/validator'
+import type { ValidatedToken, Validator } from '@countersign/validator/validator'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { AccessRecord } from './access.ts'
+import { type Mailboxes, type Message, newerThan } from './mailbox.ts'
+
+export interface Events {
+  readonly validator: Validator
+  readonly mailboxes: Mailboxes
+  readonly accesses: AccessRecord
+  /** The token of a request, or undefined after it has been refused. */
+  readonly admitOrRefuse: (request: FastifyRequest, reply: FastifyReply) => ValidatedToken | undefined
+}
+
+const STREAMS_MAX = 1000
+/** A reader that leaves so much unread is cut off. */
+const UNREAD_BYTES_MAX = 1024 * 1024
+
+export function serveEvents(
+  http: FastifyInstance,
+  { validator, mailboxes, accesses, admitOrRefuse }: Events,
+): void {
+  const streams = new Set<FastifyReply['raw']>()
+
+  http.get<{ Querystring: { after?: unknown } }>('/events', (request, reply) => {
+    const token = admitOrRefuse(request, reply)
+    if (token === undefined) return reply
+    const mailbox = mailboxes.open(token)
+    if (mailbox === undefined) return reply.callNotFound()
+    if (streams.size >= STREAMS_MAX) return reply.code(503).send({ error: 'too_many_streams' })
+    // The last message that the page has; without one, what is there already is known.
+    const after = request.headers['last-event-id'] ?? request.query.after
+    let last = typeof after === 'string' ? after : mailbox.messages.at(-1)?.id
+    const { raw } = reply.hijack()
+    raw.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    })
+    raw.write(': mail\n\n')
+    streams.add(raw)
+    const hold = validator.hold(token)
+
+    function sendNew(): void {
+      const messages = newerThan(mailboxes.open(token as ValidatedToken)?.messages ?? [], last)
+      if (messages.length === 0) return
+      if (raw.writableLength > UNREAD_BYTES_MAX) return void raw.destroy()
+      try {
+        accesses.add(token as ValidatedToken, messages, request.ip)
+      } catch {
+        // What cannot be recorded is not shown.
+        return void raw.destroy()
+      }
+      for (const message of messages) raw.write(toEvent(message))
+      last = messages.at(-1)?.id
+    }
+
+    const leave = mailboxes.onChange(sendNew)
+    hold.signal.addEventListener('abort', () => {
+      const { reason } = hold.signal.reason as Refusal
+      raw.end(`event: end\ndata: ${JSON.stringify({ reason })}\n\n`)
+    })
+    raw.on('error', () => raw.destroy())
+    raw.once('close', () => {
+      hold.release()
+      leave()
+      streams.delete(raw)
+    })
+    sendNew()
+    return reply
+  })
+
+  http.addHook('preClose', async () => {
+    for (const raw of streams) raw.destroy()
+  })
+}
+
+function toEvent(message: Message): string {
+  // An id is one line, whatever the file of mailboxes says.
+  return `id: ${message.id.replace(/[\r\n\0]/g, '')}\nevent: mail\ndata: ${JSON.stringify(message)}\n\n`
+}
