@@ -4,27 +4,25 @@
  * @module
  */
 
-import type { KeyObject } from 'node:crypto'
+import { hash, type KeyObject } from 'node:crypto'
 import {
+  countersignDocument,
   DocumentRefusal,
-  encodePayload,
+  type DocumentSigner,
   importOnce,
-  readDocument,
-  readPayload,
   refuseAs,
   type SignedDocument,
-  signDocument,
   verifyDocument,
 } from './document.ts'
 import type { TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import { type Algorithm, algorithms, type ImportedKey, importPublicJwk, type PublicJwk } from './jws.ts'
 import { Members } from './members.ts'
+import type { Passkey } from './webauthn.ts'
 
-/** A person who may approve: `id` is their name in records, `jwk` the key they approve with. */
-export interface Operator {
+/** A person who may approve: `id` is their name in records, `jwk` the key they approve with, `webauthn` if it is a passkey. */
+export interface Operator extends DocumentSigner {
   readonly id: string
-  readonly jwk: PublicJwk
 }
 
 /** What a validator pins: the operators of a first charter and how many of them must approve one. */
@@ -61,7 +59,13 @@ export interface CharterRealm {
   readonly acknowledgeSeconds: number
 }
 
-export interface Charter extends TrustAnchor {
+export interface Charter extends CharterContent {
+  /** What a manifest names its charter by, beside the version: base64url, over the payload segment. */
+  readonly sha256: string
+}
+
+/** What a charter's payload says. */
+export interface CharterContent extends TrustAnchor {
   readonly version: number
   readonly issuedAt: number
   /** Keys that may sign manifests. */
@@ -74,7 +78,7 @@ export interface Charter extends TrustAnchor {
 
 export type CharterDocument = SignedDocument
 
-const TYPE = 'charter+jwt'
+export const CHARTER_TYPE = 'charter+jwt'
 const VERSION_MAX = 2 ** 32
 const DAY_SECONDS = 24 * 3600
 /** Clocks of machines that work together differ by less. */
@@ -86,6 +90,7 @@ export const realmTokenTypes = ['access', 'id', 'logout', 'set'] as const satisf
 const documentAlgorithms = ['ES256', 'EdDSA', 'ML-DSA-44'] as const
 const realmName = /^[a-z][a-z0-9-]{0,31}$/
 const operatorId = /^[a-z0-9][a-z0-9._@-]{0,63}$/i
+const domainName = /^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*$/
 const witnessName = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
 /** Lower case only, so that one tenant has one name. */
 export const tenantId = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
@@ -95,9 +100,8 @@ export const tenantId = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
  * before it. Throws `DocumentRefusal`.
  */
 export function verifyCharter(document: unknown, under: TrustAnchor | Charter): Charter {
-  const operatorKeys = under.operators.map(({ jwk }) => jwk)
-  const { payload } = verifyDocument(document, TYPE, operatorKeys, under.threshold)
-  const charter = parseCharter(payload)
+  const { payload, payloadSegment } = verifyDocument(document, CHARTER_TYPE, under.operators, under.threshold)
+  const charter = { ...parseCharter(payload), sha256: hash('sha256', payloadSegment, 'base64url') }
   const before = 'version' in under ? under : undefined
   if (charter.version !== (before?.version ?? 0) + 1) {
     throw new DocumentRefusal('version_mismatch', 'the charter is not the next one')
@@ -113,11 +117,21 @@ export function verifyCharter(document: unknown, under: TrustAnchor | Charter): 
  * have approved. Refuses what no validator would take; whether the operator means it is for the operator to see.
  */
 export function approveCharter(charter: object, operatorKey: KeyObject): CharterDocument {
-  const before = 'signatures' in charter ? readDocument(charter) : undefined
-  const segment = before?.payload ?? encodePayload(charter)
-  parseCharter(readPayload(segment))
-  const { payload, signatures } = signDocument(segment, TYPE, [operatorKey])
-  return { payload, signatures: [...(before?.signatures ?? []), ...signatures] }
+  return countersignDocument(charter, CHARTER_TYPE, parseCharter, operatorKey)
+}
+
+/**
+ * The operators who have signed a document so far, each once, however many it needs. Every line is verified: throws
+ * `DocumentRefusal` for one that does not, and for a document without any.
+ */
+export function approversOf(
+  document: unknown,
+  type: string,
+  { operators }: Pick<TrustAnchor, 'operators'>,
+): readonly string[] {
+  const { signers } = verifyDocument(document, type, operators, 1)
+  const ids = new Map(operators.map(({ id, jwk }) => [importOnce(jwk).kid, id]))
+  return [...signers.keys()].map((kid) => ids.get(kid) as string)
 }
 
 /** The name of every key that has a role in the charter. None of them may also sign tokens. */
@@ -141,7 +155,7 @@ export function parseTrustAnchor(value: unknown): TrustAnchor {
 }
 
 /** Reads a charter's payload, whoever signed it. Throws `DocumentRefusal`. */
-export function parseCharter(payload: JsonObject): Charter {
+export function parseCharter(payload: JsonObject): CharterContent {
   const members = new Members(payload, 'charter')
   const roles = new KeyRoles()
   const charter = {
@@ -208,13 +222,29 @@ function readAnchor(members: Members, roles: KeyRoles): TrustAnchor {
       const operator = new Members(value, path)
       const id = operator.text('id', operatorId)
       const jwk = roles.read(operator.value('jwk'), operator.at('jwk'), documentAlgorithms)
+      const webauthn = operator.has('webauthn') ? readPasskey(operator.object('webauthn')) : undefined
       operator.end()
-      return { id, jwk }
+      return { id, jwk, ...(webauthn && { webauthn }) }
     },
     { least: 1, most: 64 },
   )
-  checkDistinct(operators, ({ id }) => id, members.at('operators'))
+  // Two people whom a reader takes for one would be counted as two.
+  checkDistinct(operators, ({ id }) => id.toLowerCase(), members.at('operators'))
   return { operators, threshold: members.integer('threshold', 1, operators.length) }
+}
+
+function readPasskey(members: Members): Passkey {
+  const rpId = members.text('rp_id', domainName)
+  const origins = members.set('origins', /^.{1,512}$/u)
+  members.end()
+  for (const origin of origins) {
+    const url = URL.parse(origin)
+    const isWithin = url !== null && (url.hostname === rpId || url.hostname.endsWith(`.${rpId}`))
+    if (!isWithin || url.origin !== origin || !isSecure(url)) {
+      throw new DocumentRefusal('malformed', `${members.at('origins')} has one that cannot ask this passkey`)
+    }
+  }
+  return { rpId, origins }
 }
 
 function readKeys(
@@ -312,12 +342,15 @@ function issuersOf({ issuers, tenants }: CharterRealm): readonly string[] {
 function checkIssuer(issuer: string, path: string): void {
   const sample = issuer.replace(/(?<=\/)\{tenantid\}(?=\/|$)/, 'tenantid')
   const url = URL.parse(sample)
-  const secure = url?.protocol === 'https:' || (url?.protocol === 'http:' && loopback.has(url.hostname))
   const plain = url !== null && url.search === '' && url.hash === '' && url.username === ''
   const canonical = url?.href === sample || url?.href === `${sample}/`
-  if (!secure || !plain || !canonical || /[?#{}]/.test(sample)) {
+  if (url === null || !isSecure(url) || !plain || !canonical || /[?#{}]/.test(sample)) {
     throw new DocumentRefusal('malformed', `${path} has an issuer that is not a plain https URL`)
   }
+}
+
+function isSecure({ protocol, hostname }: URL): boolean {
+  return protocol === 'https:' || (protocol === 'http:' && loopback.has(hostname))
 }
 
 const loopback: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])

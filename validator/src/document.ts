@@ -4,8 +4,9 @@
  *
  *     {"payload": "…", "signatures": [{"protected": "…", "signature": "…"}, …]}
  *
- * Stricter than the RFC: nothing unprotected, and every signature line must be one of a known key, of the right type,
- * and verify. One line that does not refuses the document, since nobody honest would have written it.
+ * Stricter than the RFC: nothing unprotected but what a passkey signs itself, and every signature line must be one of a
+ * known key, of the right type, and verify. One line that does not refuses the document, since nobody honest would have
+ * written it.
  * @module
  */
 
@@ -21,10 +22,19 @@ import {
   signInput,
   verifySignature,
 } from './jws.ts'
+import { type Passkey, type PasskeyHeader, verifyAssertion } from './webauthn.ts'
 
 export interface DocumentSignature {
   readonly protected: string
   readonly signature: string
+  /** In the line of a passkey, and in no other. */
+  readonly header?: PasskeyHeader
+}
+
+/** Whose signature counts. Somebody with a passkey can sign by it alone. */
+export interface DocumentSigner {
+  readonly jwk: PublicJwk
+  readonly webauthn?: Passkey
 }
 
 export interface SignedDocument {
@@ -66,16 +76,18 @@ export interface VerifiedDocument {
 const SIGNATURE_COUNT_MAX = 64
 const PAYLOAD_CHARACTERS_MAX = 4 * 1024 * 1024
 const HEADER_CHARACTERS_MAX = 2 * 1024
+/** Of a passkey's line: client data names an origin, authenticator data may hold extensions. */
+const PASSKEY_CHARACTERS_MAX = 4 * 1024
 
-/** Throws `DocumentRefusal` unless at least `threshold` of `keys`, and nobody else, signed the document. */
+/** Throws `DocumentRefusal` unless at least `threshold` of `people`, and nobody else, signed the document. */
 export function verifyDocument(
   document: unknown,
   type: string,
-  keys: readonly PublicJwk[],
+  people: readonly DocumentSigner[],
   threshold: number,
 ): VerifiedDocument {
   const { payload: payloadSegment, signatures } = readDocument(document)
-  const known = new Map(keys.map((jwk) => [importOnce(jwk).kid, importOnce(jwk)]))
+  const known = new Map(people.map((signer) => [importOnce(signer.jwk).kid, signer]))
   // Count distinct keys, not signature lines: one key repeated must not meet a threshold of two.
   const signers = new Map<string, ProtectedHeader>()
   for (const line of signatures) {
@@ -114,12 +126,45 @@ export function signDocument(
   extra: { readonly rcpt?: string } = {},
 ): SignedDocument {
   const signatures = privateKeys.map((privateKey) => {
-    const { algorithm, kid } = publicHalf(privateKey)
-    const segment = encodePayload({ alg: algorithm, typ: type, kid, ...extra })
-    const signature = encode(signInput(algorithm, privateKey, `${segment}.${payloadSegment}`))
+    const half = publicHalf(privateKey)
+    const segment = protectedSegment(half, type, extra)
+    const signature = encode(signInput(half.algorithm, privateKey, `${segment}.${payloadSegment}`))
     return { protected: segment, signature }
   })
   return { payload: payloadSegment, signatures }
+}
+
+/**
+ * Adds a signature to a payload, which becomes a document, or to a document that others have signed. `check` throws for
+ * a payload that nobody should put their name to.
+ */
+export function countersignDocument(
+  content: object,
+  type: string,
+  check: (payload: JsonObject) => unknown,
+  privateKey: KeyObject,
+): SignedDocument {
+  const before = 'signatures' in content ? readDocument(content) : undefined
+  const segment = before?.payload ?? encodePayload(content)
+  check(readPayload(segment))
+  const { payload, signatures } = signDocument(segment, type, [privateKey])
+  return { payload, signatures: [...(before?.signatures ?? []), ...signatures] }
+}
+
+/** The protected header that a line of this key has, for those who sign elsewhere: with a passkey, say. */
+export function protectedHeader(jwk: PublicJwk, type: string): string {
+  return protectedSegment(importOnce(jwk), type, {})
+}
+
+/** The document with one more line, in the place of an older one by the same key. Nothing is verified. */
+export function addSignature(document: SignedDocument, line: DocumentSignature): SignedDocument {
+  const kidOf = (each: DocumentSignature): unknown => readPayload(each.protected)['kid']
+  const others = document.signatures.filter((each) => kidOf(each) !== kidOf(line))
+  return { payload: document.payload, signatures: [...others, line] }
+}
+
+function protectedSegment({ algorithm, kid }: ImportedKey, type: string, extra: object): string {
+  return encodePayload({ alg: algorithm, typ: type, kid, ...extra })
 }
 
 const halves = new WeakMap<KeyObject, ImportedKey>()
@@ -162,31 +207,60 @@ export function refuseAs<Result>(
 
 function readLine(line: JsonValue, index: number): DocumentSignature {
   const where = `signatures[${index}]`
-  if (!isObject(line) || !hasOnly(line, ['protected', 'signature'])) throw malformed(where)
-  const { protected: header, signature } = line
-  if (typeof header !== 'string' || header.length > HEADER_CHARACTERS_MAX) throw malformed(where)
+  if (!isObject(line) || !hasOnly(line, ['protected', 'signature', 'header'])) throw malformed(where)
+  const { protected: segment, signature, header } = line
+  if (typeof segment !== 'string' || segment.length > HEADER_CHARACTERS_MAX) throw malformed(where)
   if (typeof signature !== 'string') throw malformed(where)
-  return { protected: header, signature }
+  if (header === undefined) return { protected: segment, signature }
+  return { protected: segment, signature, header: readPasskeyHeader(header, where) }
+}
+
+function readPasskeyHeader(header: JsonValue, where: string): PasskeyHeader {
+  if (!isObject(header) || !hasOnly(header, ['authenticator_data', 'client_data'])) throw malformed(where)
+  const { authenticator_data, client_data } = header
+  for (const text of [authenticator_data, client_data]) {
+    if (typeof text !== 'string' || text.length > PASSKEY_CHARACTERS_MAX) throw malformed(where)
+  }
+  return { authenticator_data: authenticator_data as string, client_data: client_data as string }
 }
 
 function verifyLine(
   line: DocumentSignature,
   payloadSegment: string,
   type: string,
-  known: ReadonlyMap<string, ImportedKey>,
+  known: ReadonlyMap<string, DocumentSigner>,
 ): { kid: string; header: ProtectedHeader } {
   const header = refuseAs('a protected header', () => checkHeader(parseObject(decode(line.protected))))
   if (header.typ !== type) throw new DocumentRefusal('type_mismatch', `a signature is not over ${type}`)
-  const key = known.get(header.kid ?? '')
-  if (key === undefined) throw new DocumentRefusal('signature_invalid', 'a signature is by an unknown key')
-  const signature = refuseAs('a signature', () => decode(line.signature))
-  if (
-    header.alg !== key.algorithm ||
-    !verifySignature(key.algorithm, key.key, `${line.protected}.${payloadSegment}`, signature)
-  ) {
-    throw new DocumentRefusal('signature_invalid', 'a signature does not verify')
+  const signer = known.get(header.kid ?? '')
+  if (signer === undefined) throw new DocumentRefusal('signature_invalid', 'a signature is by an unknown key')
+  const key = importOnce(signer.jwk)
+  if (header.alg !== key.algorithm) {
+    throw new DocumentRefusal('signature_invalid', 'a signature is of another algorithm than its key')
   }
+  verifyLineBy(signer, key, line, `${line.protected}.${payloadSegment}`)
   return { kid: key.kid, header }
+}
+
+/** Somebody with a passkey signs by it alone, and nobody else does: the weaker way would be the one that is attacked. */
+function verifyLineBy(
+  { webauthn }: DocumentSigner,
+  key: ImportedKey,
+  { header, signature }: DocumentSignature,
+  signingInput: string,
+): void {
+  if ((webauthn === undefined) !== (header === undefined)) {
+    throw new DocumentRefusal('signature_invalid', 'a signature was not made in the way of its signer')
+  }
+  if (webauthn !== undefined && header !== undefined) {
+    const verify = (): void => verifyAssertion(header, signature, key, webauthn, signingInput)
+    refuseAs('a signature', verify, 'signature_invalid')
+  } else {
+    const bytes = refuseAs('a signature', () => decode(signature))
+    if (!verifySignature(key.algorithm, key.key, signingInput, bytes)) {
+      throw new DocumentRefusal('signature_invalid', 'a signature does not verify')
+    }
+  }
 }
 
 function hasOnly(value: JsonObject, names: readonly string[]): boolean {

@@ -17,6 +17,7 @@ import { decode, encode } from './base64url.ts'
 import { type Charter, charterKeyIds, readKeyMembers } from './charter.ts'
 import {
   DocumentRefusal,
+  type DocumentSigner,
   encodePayload,
   importOnce,
   readPayload,
@@ -126,12 +127,16 @@ const reason = /^[^\p{C}]{1,512}$/u
  * `DocumentRefusal`. Whether the manifest may follow the one held before is for `Trust` to see.
  */
 export function verifyManifest(document: unknown, charter: Charter, before?: TrustState): Manifest {
-  const { payload, payloadSegment, signers } = verifyDocument(document, TYPE, charter.manifestKeys, 1)
+  const { payload, payloadSegment, signers } = verifyDocument(document, TYPE, manifestSigners(charter), 1)
   const [[kid, header] = ['', undefined], ...others] = signers
   if (others.length > 0) throw new DocumentRefusal('malformed', 'a manifest has one signature')
   const manifest = parseManifest(payload, charter, before)
   verifyLogged(manifest, payloadSegment, kid, header?.rcpt)
   return manifest
+}
+
+function manifestSigners({ manifestKeys }: Charter): readonly DocumentSigner[] {
+  return manifestKeys.map((jwk) => ({ jwk }))
 }
 
 /** The payload segment of a manifest, to be logged and then signed. Throws `DocumentRefusal` for what none would take. */

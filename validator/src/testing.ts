@@ -5,7 +5,7 @@
  * @module
  */
 
-import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto'
+import { generateKeyPairSync, hash, type KeyObject, randomUUID, sign as signBytes } from 'node:crypto'
 import { type AttestedKey, attestKey } from './attestation.ts'
 import { encode } from './base64url.ts'
 import {
@@ -15,7 +15,7 @@ import {
   type TrustAnchor,
   verifyCharter,
 } from './charter.ts'
-import { encodePayload, readPayload } from './document.ts'
+import { type DocumentSignature, encodePayload, protectedHeader, readPayload } from './document.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
 import { signFreshness } from './freshness.ts'
 import { type Algorithm, importPublicJwk, type PublicJwk, signInput } from './jws.ts'
@@ -32,6 +32,7 @@ import {
 } from './manifest.ts'
 import { countersign, encodeReceipt, receiptKeyId, SUBTREE_SIZE_MAX } from './receipt.ts'
 import { coveringStart, proveEach } from './tree.ts'
+import { challengeOf, type Passkey } from './webauthn.ts'
 
 export const mailAudience = 'https://mail.countersign.example'
 export const tenants = {
@@ -338,6 +339,58 @@ export function createTestKey(algorithm: Algorithm): TestKey {
   const { publicKey, privateKey } = generate(algorithm)
   const { kid, jwk } = importPublicJwk({ ...publicKey.export({ format: 'jwk' }), alg: algorithm })
   return { kid, algorithm, jwk, privateKey }
+}
+
+/** Where the passkeys of tests live. */
+export const testPasskey: Passkey = {
+  rpId: 'countersign.example',
+  origins: ['https://approve.countersign.example'],
+}
+
+/** How an assertion differs from a good one; it is signed as it then is. */
+export interface AssertionChange {
+  /** Laid over the client data; undefined removes a member. */
+  readonly clientData?: Readonly<Record<string, unknown>>
+  /** Instead of the client data. */
+  readonly clientDataText?: string
+  readonly rpId?: string
+  /** User present is 0x01, user verified 0x04. */
+  readonly flags?: number
+  readonly authenticatorData?: (data: Buffer) => Buffer
+  readonly signatureEncoding?: 'der' | 'ieee-p1363'
+}
+
+/** The line with which a passkey of `testPasskey` signs a document, as browser and authenticator write it. */
+export function passkeyLine(
+  key: Pick<TestKey, 'algorithm' | 'jwk' | 'privateKey'>,
+  type: string,
+  payloadSegment: string,
+  change: AssertionChange = {},
+): DocumentSignature {
+  const segment = protectedHeader(key.jwk, type)
+  const clientData = {
+    type: 'webauthn.get',
+    challenge: encode(challengeOf(`${segment}.${payloadSegment}`)),
+    origin: testPasskey.origins[0],
+    crossOrigin: false,
+    ...change.clientData,
+  }
+  const clientBytes = Buffer.from(change.clientDataText ?? JSON.stringify(clientData))
+  // Web Authentication Level 3, section 6.1: the hash of the domain, flags, and a count of signatures.
+  const rpIdHash = hash('sha256', change.rpId ?? testPasskey.rpId, 'buffer')
+  const data = Buffer.concat([rpIdHash, Buffer.from([change.flags ?? 0x05]), Buffer.alloc(4)])
+  const authenticatorData = change.authenticatorData?.(data) ?? data
+  const signed = Buffer.concat([authenticatorData, hash('sha256', clientBytes, 'buffer')])
+  const dsaEncoding = change.signatureEncoding ?? 'der'
+  const signature =
+    key.algorithm === 'ES256'
+      ? signBytes('sha256', signed, { key: key.privateKey, dsaEncoding })
+      : signBytes(null, signed, key.privateKey)
+  return {
+    protected: segment,
+    signature: encode(signature),
+    header: { authenticator_data: encode(authenticatorData), client_data: encode(clientBytes) },
+  }
 }
 
 /** A log in memory, and the keys of its witness. */
