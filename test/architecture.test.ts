@@ -42,11 +42,14 @@ const planted: Readonly<Record<string, { house: House; found: RegExp }>> = {
     house: house({}, { signer: ['@countersign/lines', '@countersign/validator', 'age-encryption', 'pino'] }),
     found: /the signer depends on .*pino/,
   },
-  'a service is imported through its client': {
-    house: house({ 'broker/src/broker.ts': `import { Keystore } from '@countersign/signer/keystore'` }),
-    found: /broker\.ts imports @countersign\/signer\/keystore/,
+  'a service is imported by its client, and its core by the simulation alone': {
+    house: house({
+      'broker/src/broker.ts': `import { openSigner } from '@countersign/signer/core'`,
+      'simulation/src/system.ts': `import { openSigner } from '@countersign/signer/core'`,
+    }),
+    found: /broker\.ts imports @countersign\/signer\/core/,
   },
-  'nobody imports the drill or the bench, and only they import the cli': {
+  'nobody imports drill, bench or simulation, and only they import the cli': {
     house: house({
       'sentinel/src/sentinel.ts': `import { steal } from '@countersign/drill/client'`,
       'bench/src/grants.ts': `import { startSystem } from '@countersign/cli/client'`,

@@ -34,7 +34,7 @@ const SCOPE = '@countersign/'
 const LIBRARIES: ReadonlySet<string> = new Set(['validator', 'lines', 'service'])
 
 /** What attacks or measures the rest. Nobody may import them, and only they may import the operator's tool. */
-const OUTSIDE: ReadonlySet<string> = new Set(['drill', 'bench'])
+const OUTSIDE: ReadonlySet<string> = new Set(['drill', 'bench', 'simulation'])
 
 const SIGNER_DEPENDENCIES = ['@countersign/lines', '@countersign/validator', 'age-encryption']
 
@@ -81,18 +81,19 @@ export const rules: Readonly<Record<string, Rule>> = {
     return same ? [] : [`the signer depends on ${signer.join(', ')}`]
   },
 
-  'a service is imported through its client': ({ modules, manifests }) =>
+  'a service is imported by its client, and its core by the simulation alone': ({ modules, manifests }) =>
     modules.flatMap(({ path, imports }) =>
       imports
         .filter((specifier) => {
           const target = ourWorkspace(specifier)
           if (target === undefined || LIBRARIES.has(target) || !isProduct(path, manifests)) return false
+          if (specifier === `${SCOPE}${target}/core`) return workspaceOf(path) !== 'simulation'
           return specifier !== `${SCOPE}${target}/client`
         })
         .map((specifier) => `${path} imports ${specifier}`),
     ),
 
-  'nobody imports the drill or the bench, and only they import the cli': ({ modules, manifests }) =>
+  'nobody imports drill, bench or simulation, and only they import the cli': ({ modules, manifests }) =>
     modules
       .filter(({ path }) => isProduct(path, manifests))
       .flatMap(({ path, imports }) =>
