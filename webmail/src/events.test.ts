@@ -188,9 +188,8 @@ async function open(cookie: string, query = '') {
   const ending = new AbortController()
   const response = await fetch(`${url}/events${query}`, { headers: { cookie }, signal: ending.signal })
   assert.equal(response.headers.get('content-type'), 'text/event-stream')
-  const reader = (response.body as ReadableStream<Uint8Array>)
-    .pipeThrough(new TextDecoderStream())
-    .getReader()
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader()
+  const decoder = new TextDecoder()
   const parse = createEventParser(10_000)
   const waiting: ServerEvent[] = []
   return {
