@@ -25,7 +25,7 @@ function entryIn(world: TestWorld, change: Partial<Entry> = {}): Entry {
 function codeOf(world: TestWorld, change: Partial<Entry> = {}, grounds: Partial<Grounds> = {}): string {
   try {
     checkEntry(entryIn(world, change), {
-      firstCharter: world.charter,
+      charters: [world.charter],
       trust: world.trust,
       nowSeconds: world.now,
       ...grounds,

@@ -9,8 +9,8 @@
 
 import { encode } from '@countersign/validator/base64url'
 import type { Charter } from '@countersign/validator/charter'
+import { importOnce } from '@countersign/validator/document'
 import type { Entry } from '@countersign/validator/entry'
-import { importPublicJwk } from '@countersign/validator/jws'
 import type { ManifestKey, TrustSource } from '@countersign/validator/manifest'
 
 /** Why an entry is refused. The words that validators use mean the same here. */
@@ -54,8 +54,8 @@ export class EntryRefusal extends Error {
 
 /** What the decision is taken by. */
 export interface Grounds {
-  /** Decides about manifests until a first manifest brings a charter of its own. */
-  readonly firstCharter: Charter
+  /** Those whose manifest keys may log a manifest. */
+  readonly charters: readonly Charter[]
   readonly trust: TrustSource
   readonly nowSeconds: number
 }
@@ -75,10 +75,10 @@ export function checkEntry(entry: Entry, grounds: Grounds): void {
 }
 
 /** Only an authority's key may log a manifest, and it may do so without any manifest: one has to be the first. */
-function checkManifestKey({ keyThumbprint }: Entry, { firstCharter, trust }: Grounds): void {
-  const { manifestKeys } = trust.state?.charter ?? firstCharter
+function checkManifestKey({ keyThumbprint }: Entry, { charters }: Grounds): void {
   const kid = encode(keyThumbprint)
-  if (!manifestKeys.some((jwk) => importPublicJwk(jwk).kid === kid)) throw new EntryRefusal('unknown_key')
+  const keys = charters.flatMap(({ manifestKeys }) => manifestKeys)
+  if (!keys.some((jwk) => importOnce(jwk).kid === kid)) throw new EntryRefusal('unknown_key')
 }
 
 function checkTokenKey(entry: Entry, { trust }: Grounds): void {

@@ -6,6 +6,7 @@
 
 import { keepConnected } from '@countersign/lines'
 import { decode, encode } from '@countersign/validator/base64url'
+import type { SignedDocument } from '@countersign/validator/document'
 
 export { type FollowLogOptions, followLog, type LogGrowth, type LogPosition } from './follow-log.ts'
 export { type FsckOptions, type FsckReport, fsck } from './fsck.ts'
@@ -42,6 +43,8 @@ export interface WitnessStatus {
   readonly logs: readonly { readonly origin: string; readonly state: 'open' | 'sealed' }[]
   /** Version of the newest manifest in the log; 0 before the first. */
   readonly manifest_version: number
+  /** The newest charter that the witness knows, followed or shown. */
+  readonly charter_version: number
   readonly epoch: string
   readonly size: number
   readonly vkey: string
@@ -56,6 +59,8 @@ export type Appended =
 export interface WitnessClient {
   /** `manifestVersion` is the manifest that the sender knows: the witness waits for it, at most two seconds. */
   append(entries: readonly Uint8Array[], manifestVersion?: number): Promise<readonly Appended[]>
+  /** Shows it charters, in their order, so that it logs a manifest under the last. Only what operators approved counts. */
+  showCharters(documents: readonly SignedDocument[]): Promise<void>
   /** Ends the open epoch; the next is the one named, or else the next number. */
   seal(epoch: string, next?: string): Promise<WitnessStatus>
   status(): Promise<WitnessStatus>
@@ -73,6 +78,9 @@ export function createWitnessClient(socket: string): WitnessClient {
       const params: AppendParams = { entries: entries.map(encode), manifest_version: manifestVersion }
       const { receipts } = await line.call<AppendAnswer>('append', params)
       return receipts.map((each) => ('receipt' in each ? { receipt: decode(each.receipt) } : each))
+    },
+    showCharters: async (documents) => {
+      await line.call('charters', { documents })
     },
     seal: (epoch, next) => line.call('seal', { epoch, next }),
     status: () => line.call('status', {}),

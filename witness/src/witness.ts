@@ -9,18 +9,15 @@ import { join } from 'node:path'
 import { LineError, serveLines } from '@countersign/lines'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { decode, encode } from '@countersign/validator/base64url'
-import {
-  type Charter,
-  parseTrustAnchor,
-  type TrustAnchor,
-  verifyCharter,
-} from '@countersign/validator/charter'
+import { parseTrustAnchor, type TrustAnchor, verifyCharter } from '@countersign/validator/charter'
+import { DocumentRefusal } from '@countersign/validator/document'
 import { decodeEntry } from '@countersign/validator/entry'
 import { type Follower, followManifest } from '@countersign/validator/follow'
 import { readPrivateKey } from '@countersign/validator/private-file'
 import { Refusal } from '@countersign/validator/refusal'
 import { z } from 'zod'
 import { checkEntry, EntryRefusal } from './admit.ts'
+import { KnownCharters } from './charters.ts'
 import type { AppendAnswer, AppendResult, WitnessStatus } from './client.ts'
 import { epochName, type WitnessConfig } from './config.ts'
 import { openDisk } from './disk.ts'
@@ -33,6 +30,7 @@ const appendParams = z.strictObject({
   entries: z.array(z.string()).max(10_000),
   manifest_version: z.int().min(0).optional(),
 })
+const chartersParams = z.strictObject({ documents: z.array(z.unknown()).min(1).max(1000) })
 const sealParams = z.strictObject({ epoch: epochName, next: z.string().optional() })
 
 /** How long an entry waits for the manifest that its sender already has. */
@@ -50,15 +48,20 @@ export async function startWitness(config: WitnessConfig, log: Logger): Promise<
   const trustAnchor = parseTrustAnchor(readJson(config.trust_anchor))
   const firstCharter = verifyCharter(readJson(config.charter), trustAnchor)
   const follower = follow(config, trustAnchor, log)
-  const append = appendTo(witnessLog, firstCharter, follower)
+  const charters = new KnownCharters(firstCharter, follower)
+  const append = appendTo(witnessLog, charters, follower)
 
   const http = createHttp(log)
   serveLog(http, witnessLog)
   const url = await http.listen({ host: '127.0.0.1', port: config.listen.port })
   const lines = await serveLines(config.append_socket, {
     append: (params) => append(read(appendParams, params)),
-    seal: (params) => seal(witnessLog, read(sealParams, params)),
-    status: () => statusOf(witnessLog),
+    charters: (params) => learn(charters, read(chartersParams, params)),
+    seal: async (params) => {
+      await seal(witnessLog, read(sealParams, params))
+      return statusOf(witnessLog, charters)
+    },
+    status: () => statusOf(witnessLog, charters),
   })
   const publishing = setInterval(() => {
     witnessLog.publishIfDue().catch(() => {})
@@ -83,14 +86,14 @@ export async function startWitness(config: WitnessConfig, log: Logger): Promise<
 /** Answers `append`: a receipt, or why not, for each entry in its place. */
 function appendTo(
   log: WitnessLog,
-  firstCharter: Charter,
+  charters: KnownCharters,
   trust: Follower,
 ): (params: z.infer<typeof appendParams>) => Promise<AppendAnswer> {
   const appendOne = async (text: string): Promise<AppendResult> => {
     try {
       const bytes = decode(text)
       const entry = decodeEntry(bytes)
-      checkEntry(entry, { firstCharter, trust, nowSeconds: nowSeconds() })
+      checkEntry(entry, { charters: charters.inForce, trust, nowSeconds: nowSeconds() })
       return { receipt: encode(await log.append(bytes, entry)) }
     } catch (error) {
       return { error: describe(error) }
@@ -115,8 +118,8 @@ function describe(error: unknown): { readonly code: string; readonly message: st
 async function seal(
   log: WitnessLog,
   { epoch, next = String(Number(epoch) + 1) }: z.infer<typeof sealParams>,
-): Promise<WitnessStatus> {
-  if (epochName.safeParse(next).success && (await log.seal(epoch, next))) return statusOf(log)
+): Promise<void> {
+  if (epochName.safeParse(next).success && (await log.seal(epoch, next))) return
   throw new LineError(
     'epoch_mismatch',
     'that epoch is not open, or the next one has no usable name or has been',
@@ -129,7 +132,21 @@ function read<Schema extends z.ZodType>(schema: Schema, params: unknown): z.infe
   return data
 }
 
-function statusOf(log: WitnessLog): WitnessStatus {
+/** Answers `charters`. */
+function learn(
+  charters: KnownCharters,
+  { documents }: z.infer<typeof chartersParams>,
+): { readonly charter_version: number } {
+  try {
+    charters.show(documents)
+    return { charter_version: charters.version }
+  } catch (error) {
+    if (!(error instanceof DocumentRefusal)) throw error
+    throw new LineError('charter_refused', `${error.flaw}: ${error.message}`)
+  }
+}
+
+function statusOf(log: WitnessLog, charters: KnownCharters): WitnessStatus {
   return {
     name: log.name,
     logs: [
@@ -137,6 +154,7 @@ function statusOf(log: WitnessLog): WitnessStatus {
       { origin: log.origin, state: 'open' },
     ],
     manifest_version: log.manifestVersion,
+    charter_version: charters.version,
     epoch: log.epoch,
     size: log.size,
     vkey: log.vkey(),
