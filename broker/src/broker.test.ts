@@ -28,6 +28,29 @@ function accepted(token: string, realm = 'consumer'): boolean {
   return validator.decide(token).accepted
 }
 
+test('T120 R2: a canary is a real token of the key that is asked for, for nobody, and no key can be asked for more', async () => {
+  const admin = openBrokerAdmin(join(broker.folder, 'admin.sock'))
+  const request = { realm: 'consumer', kid: broker.kid('consumer'), audience: mailAudience }
+  const { token } = await admin.canary(request)
+  const validator = createValidator({ realm: 'consumer', audience: mailAudience, trust: world.trust })
+  const { kid, subject, scopes, clientId, issuedAt, expiresAt } = validator.validate(token)
+  assert.deepEqual([kid, subject, scopes, clientId], [request.kid, 'canary', [], 'canary'])
+  assert.equal(expiresAt - issuedAt, 3600)
+  for (const [change, code] of [
+    [{ kid: broker.kid('enterprise') }, 'unknown_key'],
+    [{ kid: 'unknown' }, 'unknown_key'],
+    [{ realm: 'nowhere' }, 'unknown_key'],
+    [{ audience: '' }, 'malformed'],
+  ] as const)
+    await assert.rejects(admin.canary({ ...request, ...change }), { code })
+  world.setState(request.kid, 'retiring')
+  await broker.deliver()
+  await assert.rejects(admin.canary(request), { code: 'no_active_key' })
+  world.setState(request.kid, 'active')
+  await broker.deliver()
+  admin.close()
+})
+
 async function countsOf(kid: string): Promise<KeyCounts> {
   const admin = openBrokerAdmin(join(broker.folder, 'admin.sock'))
   const { realms } = await admin.counters()

@@ -5,13 +5,20 @@
  */
 
 import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { keepConnected, LineError, type LineServer, serveLines } from '@countersign/lines'
 import type { Logger, Running } from '@countersign/service'
-import { type KeyCounts, type SigningRequest, startSigner } from '@countersign/signer/client'
+import {
+  type KeyCounts,
+  type SignedAnswer,
+  type SigningRequest,
+  startSigner,
+} from '@countersign/signer/client'
 import { parseTrustAnchor } from '@countersign/validator/charter'
 import { readEnrolment } from '@countersign/validator/enrolment'
 import { followManifest } from '@countersign/validator/follow'
 import { batch } from './batch.ts'
+import { type CanaryRequest, canaryRequest, checkCanary, readCanaryRequest } from './canary.ts'
 import type { BrokerConfig } from './config.ts'
 import { type Issued, issueBatch } from './issue.ts'
 import { type SupervisedSigner, superviseSigner } from './supervise.ts'
@@ -44,8 +51,9 @@ export async function startBroker(config: BrokerConfig, log: Logger): Promise<Ru
     onProblem: ({ message }) => log.warn({ error: message }, 'trust is not up to date'),
   })
   const servers: LineServer[] = []
+  const issuers = new Map<string, Issue>()
   for (const [realm, signer] of signers) {
-    const issue = batch<SigningRequest, Issued>(
+    const issue: Issue = batch<SigningRequest, Issued>(
       (requests) =>
         issueBatch(requests, {
           signer,
@@ -55,9 +63,17 @@ export async function startBroker(config: BrokerConfig, log: Logger): Promise<Ru
         }),
       limits,
     )
+    issuers.set(realm, issue)
     servers.push(await serveLines(config.realms[realm]?.socket ?? '', realmMethods(issue)))
   }
-  servers.push(await serveLines(config.admin_socket, adminMethods(signers)))
+  const canary = async (request: CanaryRequest): Promise<{ token: string }> => {
+    const key = readCanaryRequest(request, follower.state?.manifest)
+    const issue = issuers.get(key.realm)
+    if (issue === undefined) throw unknownRealm()
+    const { token } = orThrow(await issue(canaryRequest(key, key.audience, Date.now() / 1000)))
+    return { token: checkCanary(token, key.kid) }
+  }
+  servers.push(await serveLines(config.admin_socket, { ...adminMethods(signers), canary }))
   return {
     ready: { realms: [...signers.keys()] },
     stop: async () => {
@@ -78,6 +94,7 @@ async function startSigners(
       const files = {
         realm,
         keystore,
+        folder: dirname(keystore),
         passphraseFile: passphrase_file,
         trustAnchor,
         signaturesPerSecondMax: signatures_per_second,
@@ -92,14 +109,12 @@ async function startSigners(
   throw (failed as PromiseRejectedResult).reason
 }
 
+type Issue = (request: SigningRequest) => Promise<Issued>
+
 /** What the issuer of a realm may ask. */
-function realmMethods(issue: (request: SigningRequest) => Promise<Issued>) {
+function realmMethods(issue: Issue) {
   return {
-    issue: async (params: never) => {
-      const issued = await issue(readRequest(params))
-      if ('error' in issued) throw new LineError(issued.error.code, issued.error.message, issued.error)
-      return issued
-    },
+    issue: async (params: never) => orThrow(await issue(readRequest(params))),
     issue_batch: async ({ requests }: { readonly requests: unknown }) => {
       if (!Array.isArray(requests) || requests.length > REQUESTS_PER_CALL_MAX)
         throw new LineError('malformed', `requests is not a list of at most ${REQUESTS_PER_CALL_MAX}`)
@@ -108,6 +123,15 @@ function realmMethods(issue: (request: SigningRequest) => Promise<Issued>) {
       }
     },
   }
+}
+
+function orThrow(issued: Issued): SignedAnswer {
+  if ('error' in issued) throw new LineError(issued.error.code, issued.error.message, issued.error)
+  return issued
+}
+
+function unknownRealm(): LineError {
+  return new LineError('unknown_realm', 'there is no signer for this realm')
 }
 
 /** One request of several: what is thrown about it is its answer. */
@@ -127,7 +151,7 @@ function adminMethods(signers: ReadonlyMap<string, SupervisedSigner>) {
     // A realm has one signer here: one of another identity would attest what no manifest takes.
     generate: ({ signer: _, ...request }: { readonly realm?: string; readonly signer?: string }) => {
       const signer = signers.get(request.realm ?? '')
-      if (signer === undefined) throw new LineError('unknown_realm', 'there is no signer for this realm')
+      if (signer === undefined) throw unknownRealm()
       return signer.ask((process) => process.generate(request))
     },
     status: () => ({

@@ -7,6 +7,7 @@ import { keepConnected } from '@countersign/lines'
 import type { GeneratedKey, KeyCounts } from '@countersign/signer/client'
 import type { TokenType } from '@countersign/validator/entry'
 import type { Algorithm } from '@countersign/validator/jws'
+import type { CanaryRequest } from './canary.ts'
 
 export type { GeneratedKey, KeyCounts }
 
@@ -65,6 +66,8 @@ export interface BrokerAdmin {
   generate(request: KeyRequest): Promise<GeneratedKey>
   /** What each signer has counted, by realm and key. */
   counters(): Promise<Counters>
+  /** A canary of a key that signs now: see spec/kill.md, section 3. */
+  canary(request: CanaryRequest): Promise<{ readonly token: string }>
   close(): void
 }
 
@@ -76,6 +79,7 @@ export function openBrokerAdmin(socket: string): BrokerAdmin {
   return {
     generate: (request) => line.call('generate', request),
     counters: () => line.call('counters', {}),
+    canary: (request) => line.call('canary', request),
     close: line.close,
   }
 }

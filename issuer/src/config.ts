@@ -3,6 +3,7 @@
  * @module
  */
 
+import { CANARY_SUBJECT } from '@countersign/validator/canary'
 import { z } from 'zod'
 
 const file = z.string().min(1)
@@ -59,7 +60,7 @@ export const seedSchema = z.strictObject({
         .regex(/^[A-Za-z][\w.-]{0,127}$/)
         .refine((id) => !z.uuid().safeParse(id).success)
         // Test tokens of the authority speak for it: spec/kill.md, section 3.
-        .refine((id) => id !== 'canary'),
+        .refine((id) => id !== CANARY_SUBJECT),
       client_name: z.string().min(1).optional(),
       /** Random, 128 bits or more: it is stored as a plain SHA-256, which only guesses can undo. */
       client_secret: z.string().min(22),
