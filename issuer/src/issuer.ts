@@ -6,8 +6,10 @@
 import { connectBroker } from '@countersign/broker/client'
 import type { Logger, Running } from '@countersign/service'
 import { connectValidator } from '@countersign/validator/connect'
+import { readEnrolment } from '@countersign/validator/enrolment'
 import type { IssuerConfig } from './config.ts'
 import { openRealm } from './realm.ts'
+import { createUsage } from './usage.ts'
 
 const FIRST_MANIFEST_MILLISECONDS = 10_000
 
@@ -24,8 +26,18 @@ export async function startIssuer(config: IssuerConfig, log: Logger): Promise<Ru
   })
   const broker = await connectBroker(config.broker_socket)
   await validator.whenReady(FIRST_MANIFEST_MILLISECONDS)
+  const usage =
+    config.sentinel === undefined
+      ? undefined
+      : createUsage({
+          sentinel: config.sentinel,
+          enrolment: readEnrolment(config.enrolment.name, config.enrolment.key),
+          now: () => Math.floor(Date.now() / 1000),
+          onProblem: ({ message }) => log.warn({ error: message }, 'usage was not reported'),
+        })
   const running = await openRealm(config, {
     validator,
+    ...(usage && { usage }),
     trust: validator.trust,
     issue: async (type, claims, alg) => (await broker.issue({ type, claims, ...(alg && { alg }) })).token,
     log,
@@ -34,6 +46,7 @@ export async function startIssuer(config: IssuerConfig, log: Logger): Promise<Ru
     ready: running.ready,
     stop: async () => {
       await running.stop()
+      await usage?.stop()
       broker.close()
       await validator.stop()
     },

@@ -16,6 +16,7 @@ import type { Issue } from './issuance.ts'
 import { createRealmServer } from './mount.ts'
 import { openIssuerDatabase } from './schema.ts'
 import { openTenant } from './tenant.ts'
+import type { Usage } from './usage.ts'
 
 const SWEEP_MILLISECONDS = 60_000
 
@@ -26,6 +27,8 @@ export interface Surroundings {
   /** Holds a first manifest already. */
   readonly trust: TrustSource
   readonly issue: Issue
+  /** Counts which clients get tokens. Left out: nobody wants to know. */
+  readonly usage?: Pick<Usage, 'count'> | undefined
   readonly log: Logger
 }
 

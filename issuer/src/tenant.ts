@@ -24,6 +24,7 @@ import { createAccessTokens } from './revocation.ts'
 import type { Database } from './schema.ts'
 import { loadClients, plantSeed } from './seed.ts'
 import { createSignIn } from './signin.ts'
+import type { Usage } from './usage.ts'
 
 export interface Realm {
   readonly config: IssuerConfig
@@ -34,6 +35,7 @@ export interface Realm {
   /** Of access tokens of this realm. */
   readonly validator: Validator
   readonly issue: Issue
+  readonly usage?: Pick<Usage, 'count'> | undefined
   readonly passwords: Attempts
   readonly codes: Attempts
   readonly log: Logger
@@ -47,11 +49,19 @@ export async function openTenant(
   issuer: string,
 ): Promise<Provider> {
   const { config, secrets, seed, database, trust, validator, log, now } = realm
-  const issue: Issue = (...request) =>
-    realm.issue(...request).catch((error: Error & { readonly code?: string }) => {
-      log.warn({ tenant: tenant.id, code: error.code, error: error.message }, 'no token was made')
+  const issue: Issue = async (...request) => {
+    try {
+      const token = await realm.issue(...request)
+      const [, { client_id, aud }] = request
+      // An ID token is for the client that is its audience.
+      realm.usage?.count(token, tenant.id, String(client_id ?? aud))
+      return token
+    } catch (error) {
+      const { code, message } = error as Error & { readonly code?: string }
+      log.warn({ tenant: tenant.id, code, error: message }, 'no token was made')
       throw error
-    })
+    }
+  }
   const scene: Scene = { tenant: tenant.name, host: new URL(issuer).host }
   const people = openPeople(database, tenant.id, Buffer.from(secrets.totp_key, 'base64url'), now)
   await plantSeed(database, tenant.id, people, seed)

@@ -6,10 +6,12 @@
 import { createEventParser } from '@countersign/validator/event-stream'
 import type { Alert } from './alert.ts'
 import type { Incident } from './incidents.ts'
+import type { KeyUsage } from './usage.ts'
 
 export type { Alert, AlertReason, Rule, Severity } from './alert.ts'
 export { sentinelConfig } from './config.ts'
 export type { Incident } from './incidents.ts'
+export type { KeyUsage } from './usage.ts'
 
 /** The newest alerts first. */
 export async function fetchAlerts(sentinel: string): Promise<Alert[]> {
@@ -22,6 +24,13 @@ export async function fetchIncidents(sentinel: string): Promise<Incident[]> {
   const response = await fetch(new URL('/incidents', sentinel), { redirect: 'error' })
   if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
   return (await response.json()) as Incident[]
+}
+
+/** Who would notice that a key is gone, by the last `hours`. Throws when there is no sentinel. */
+export async function fetchUsage(sentinel: string, kid: string, hours: number): Promise<KeyUsage> {
+  const response = await fetch(new URL(`/keys/${kid}/usage?hours=${hours}`, sentinel), { redirect: 'error' })
+  if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
+  return (await response.json()) as KeyUsage
 }
 
 /** An alert as it was raised (`isNew`), or one whose count has doubled. */

@@ -26,7 +26,7 @@ export interface IntakeOptions {
 }
 
 /** Clocks of validators may be wrong by minutes, and what they saw still counts. */
-const AGE_SECONDS_MAX = 300
+export const AGE_SECONDS_MAX = 300
 
 /** Takes a report, a compact JWS. Throws `DocumentRefusal` for one that does not count. */
 export function createIntake(options: IntakeOptions): (statement: string) => Promise<void> {
@@ -39,7 +39,7 @@ export function createIntake(options: IntakeOptions): (statement: string) => Pro
     }
     let isNew = false
     await alarm.record(async (session) => {
-      isNew = await remember(session, report, now())
+      isNew = await remember(session, report.id, now())
       return isNew ? examine(session, report) : []
     })
     if (isNew) for (const sighting of report.sightings) onSighting(sighting, report.validator)
@@ -108,7 +108,7 @@ export function createIntake(options: IntakeOptions): (statement: string) => Pro
 }
 
 /** False for a report that came before. */
-async function remember(session: Session, { id }: Report, receivedMs: number): Promise<boolean> {
+export async function remember(session: Session, id: string, receivedMs: number): Promise<boolean> {
   const { numInsertedOrUpdatedRows } = await session
     .insertInto('reports')
     .values({ id, received_ms: receivedMs })

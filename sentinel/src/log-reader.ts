@@ -20,6 +20,7 @@ import type { Alarm } from './alarm.ts'
 import type { Finding } from './alert.ts'
 import { judgeOverdue, takeEntries } from './reconcile.ts'
 import type { Database } from './store.ts'
+import { countLive } from './usage.ts'
 
 export interface LogReaderOptions {
   readonly database: Database
@@ -132,6 +133,7 @@ export function createLogReader(options: LogReaderOptions): LogReader {
     await alarm.record(async (session) => {
       const progress = { origin, size, state: JSON.stringify(position), isComplete }
       const differing = await takeEntries(session, progress, entries)
+      await countLive(session, entries, now())
       if (size < checkpoint.size) return differing
       // Nothing can come any more of what a complete log does not hold.
       const overdueMs = isComplete ? Number.MAX_SAFE_INTEGER : askedMs - options.mergeDelaySeconds * 1000

@@ -11,6 +11,7 @@ import type { Alert } from './alert.ts'
 import { listIncidents } from './incidents.ts'
 import type { Metrics } from './metrics.ts'
 import type { Database } from './store.ts'
+import { usageOf } from './usage.ts'
 
 export interface Desk {
   readonly database: Database
@@ -18,6 +19,10 @@ export interface Desk {
   readonly metrics: Metrics
   /** Takes a report. Throws `DocumentRefusal`. */
   readonly takeReport: (statement: string) => Promise<void>
+  /** Takes an issuer's word on which clients its keys sign for. Throws `DocumentRefusal`. */
+  readonly takeUsage: (statement: string) => Promise<void>
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
   /** Whether the manifest is at hand, so that reports can be judged. */
   readonly isReady: () => boolean
 }
@@ -28,10 +33,17 @@ const STREAMS_MAX = 100
 const UNREAD_BYTES_MAX = 1024 * 1024
 const HEARTBEAT_MILLISECONDS = 15_000
 
+/** What "lately" means where nobody says so, and how far back it can be asked. */
+const HOURS_DEFAULT = 24
+const HOURS_MAX = 24 * 180
+
 const page = z.object({
   limit: z.coerce.number().int().min(1).max(ALERTS_MAX).default(100),
   before: z.coerce.number().int().min(1).optional(),
 })
+
+const usageQuery = z.object({ hours: z.coerce.number().min(0).max(HOURS_MAX).default(HOURS_DEFAULT) })
+const keyParams = z.object({ kid: z.string().regex(/^[A-Za-z0-9_-]{43}$/) })
 
 export function addRoutes(http: FastifyInstance, desk: Desk): void {
   const { database, alarm, metrics } = desk
@@ -39,16 +51,29 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     done(null, body),
   )
 
-  http.post('/sightings', async ({ body }, reply) => {
-    try {
-      await desk.takeReport(typeof body === 'string' ? body : '')
-      return await reply.code(204).send()
-    } catch (error) {
-      if (!(error instanceof DocumentRefusal)) throw error
-      // What cannot be read now never can; an unknown signer or an old date may heal, and is to be sent again.
-      const status = error.flaw === 'malformed' || error.flaw === 'type_mismatch' ? 400 : 401
-      return reply.code(status).send({ error: error.flaw, error_description: error.message })
-    }
+  for (const [path, take] of [
+    ['/sightings', desk.takeReport],
+    ['/usage', desk.takeUsage],
+  ] as const) {
+    http.post(path, async ({ body }, reply) => {
+      try {
+        await take(typeof body === 'string' ? body : '')
+        return await reply.code(204).send()
+      } catch (error) {
+        if (!(error instanceof DocumentRefusal)) throw error
+        // What cannot be read now never can; an unknown signer or an old date may heal, and is to be sent again.
+        const status = error.flaw === 'malformed' || error.flaw === 'type_mismatch' ? 400 : 401
+        return reply.code(status).send({ error: error.flaw, error_description: error.message })
+      }
+    })
+  }
+
+  http.get('/keys/:kid/usage', async ({ params, query }, reply) => {
+    const [named, asked] = [keyParams.safeParse(params), usageQuery.safeParse(query)]
+    if (!named.success || !asked.success)
+      return reply.code(400).send({ error: 'invalid_request', error_description: 'kid, hours' })
+    const usage = await usageOf(database, named.data.kid, asked.data.hours, desk.now())
+    return reply.header('cache-control', 'no-store').send(usage)
   })
 
   http.get('/alerts', async ({ query }, reply) => {

@@ -21,6 +21,7 @@ import { createLogReader } from './log-reader.ts'
 import { createMetrics } from './metrics.ts'
 import { addRoutes } from './routes.ts'
 import { forgetOld, openStore } from './store.ts'
+import { createUsageIntake } from './usage.ts'
 import { createPacer, createSilenceWatch, findOldKeys, findStaleLogs, keyAges } from './watch.ts'
 import { createWebhook, readWebhookSecret } from './webhook.ts'
 import { connectWorld, type World } from './world.ts'
@@ -112,14 +113,17 @@ export async function startSentinel(
   }
 
   const http = createHttp(log)
+  const enrolledKey = createDirectory(world.enrolled)
   const takeReport = createIntake({
     alarm,
     trust,
-    enrolledKey: createDirectory(world.enrolled),
+    enrolledKey,
     onSighting: metrics.countSighting,
     now,
   })
-  addRoutes(http, { database, alarm, metrics, takeReport, isReady: () => trust.state !== undefined })
+  const takeUsage = createUsageIntake(database, enrolledKey, now)
+  const isReady = (): boolean => trust.state !== undefined
+  addRoutes(http, { database, alarm, metrics, takeReport, takeUsage, isReady, now })
   await http.listen({ host: '127.0.0.1', port: config.listen.port })
   const repeating = [
     repeat(LOOK_MILLISECONDS.conditions, lookAtConditions),

@@ -67,6 +67,10 @@ export interface Tables {
   /** What the log holds of each key, summed up as it is read. */
   /** `orphans` are entries that were found to have no signature, and were alerted about. */
   key_entries: { kid: string; entries: number; last_serial: number; orphans: number }
+  /** Entries that have not expired, by key and the second of their end. */
+  live_entries: { kid: string; expires_at: number; entries: number }
+  /** To whom tokens of a key were issued, as issuers report. */
+  key_clients: { kid: string; tenant: string; client: string; tokens: number; last_issued_ms: number }
 }
 
 export type Database = Kysely<Tables>
@@ -90,6 +94,11 @@ export async function forgetOld(database: Database, retentionDays: number, nowMs
     .where('logged', '=', 'found')
     .where('received_ms', '<', oldMs)
     .execute()
+  await database
+    .deleteFrom('live_entries')
+    .where('expires_at', '<=', Math.floor(nowMs / 1000))
+    .execute()
+  await database.deleteFrom('key_clients').where('last_issued_ms', '<', oldMs).execute()
 }
 
 const DAY_MILLISECONDS = 86_400_000
@@ -193,6 +202,28 @@ const migrations: Migrations = {
         .addColumn('entries', 'integer', (column) => column.notNull())
         .addColumn('last_serial', 'integer', (column) => column.notNull())
         .addColumn('orphans', 'integer', (column) => column.notNull())
+        .execute()
+    },
+  },
+  '004_usage': {
+    up: async (db) => {
+      await db.schema
+        .createTable('live_entries')
+        .addColumn('kid', 'text', (column) => column.notNull())
+        .addColumn('expires_at', 'integer', (column) => column.notNull())
+        .addColumn('entries', 'integer', (column) => column.notNull())
+        .addPrimaryKeyConstraint('live_entries_key', ['kid', 'expires_at'])
+        .modifyEnd(sql`without rowid`)
+        .execute()
+      await db.schema
+        .createTable('key_clients')
+        .addColumn('kid', 'text', (column) => column.notNull())
+        .addColumn('tenant', 'text', (column) => column.notNull())
+        .addColumn('client', 'text', (column) => column.notNull())
+        .addColumn('tokens', 'integer', (column) => column.notNull())
+        .addColumn('last_issued_ms', 'integer', (column) => column.notNull())
+        .addPrimaryKeyConstraint('key_clients_key', ['kid', 'tenant', 'client'])
+        .modifyEnd(sql`without rowid`)
         .execute()
     },
   },
