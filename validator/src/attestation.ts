@@ -10,7 +10,7 @@ import { readPayload } from './document.ts'
 import type { JsonObject } from './json.ts'
 import { algorithms, type PublicJwk } from './jws.ts'
 import type { KeyScope } from './manifest.ts'
-import { Members } from './members.ts'
+import { keyName, Members } from './members.ts'
 import { readStatement, signStatement, verifyStatement } from './statement.ts'
 
 const TYPE = 'key-attestation+jwt'
@@ -60,7 +60,7 @@ export function writeScope(scope: KeyScope): object {
 /** Reads what `writeScope` wrote. */
 export function readScope(members: Members): KeyScope {
   return {
-    kid: members.text('kid', /^[A-Za-z0-9_-]{43}$/),
+    kid: members.text('kid', keyName),
     algorithm: members.oneOf('alg', algorithms),
     realm: members.text('realm'),
     issuer: members.text('iss'),

@@ -88,7 +88,7 @@ const TENANT_COUNT_MAX = 10_000
 export const realmTokenTypes = ['access', 'id', 'logout', 'set'] as const satisfies readonly TokenType[]
 /** For keys that sign documents and statements: one algorithm follows from the kind of key. */
 const documentAlgorithms = ['ES256', 'EdDSA', 'ML-DSA-44'] as const
-const realmName = /^[a-z][a-z0-9-]{0,31}$/
+export const realmName = /^[a-z][a-z0-9-]{0,31}$/
 const operatorId = /^[a-z0-9][a-z0-9._@-]{0,63}$/i
 const domainName = /^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*$/
 const witnessName = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
@@ -121,15 +121,16 @@ export function approveCharter(charter: object, operatorKey: KeyObject): Charter
 }
 
 /**
- * The operators who have signed a document so far, each once, however many it needs. Every line is verified: throws
- * `DocumentRefusal` for one that does not, and for a document without any.
+ * The operators who have signed a document so far, each once. Every line is verified: throws `DocumentRefusal` for one
+ * that does not, and for a document that fewer signed than `threshold`.
  */
 export function approversOf(
   document: unknown,
   type: string,
   { operators }: Pick<TrustAnchor, 'operators'>,
+  threshold = 1,
 ): readonly string[] {
-  const { signers } = verifyDocument(document, type, operators, 1)
+  const { signers } = verifyDocument(document, type, operators, threshold)
   const ids = new Map(operators.map(({ id, jwk }) => [importOnce(jwk).kid, id]))
   return [...signers.keys()].map((kid) => ids.get(kid) as string)
 }

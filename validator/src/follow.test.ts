@@ -360,11 +360,14 @@ test('T118: the only key of a realm can be killed', async (t) => {
   const { world, authority, follow } = await begin(t)
   const follower = follow()
   await follower.ready()
-  world.publish(({ keys }) => ({ keys: keys.filter(({ realm }) => realm === 'enterprise') }))
+  const revoked = { at: world.now, reason: 'stolen' }
+  world.publish(({ keys }) => ({
+    keys: keys.map((key) => (key.realm === 'consumer' ? { ...key, state: 'revoked', revoked } : key)),
+  }))
   authority.push()
   await follower.waitForVersion(2, 5000)
-  const realms = [...(follower.state?.manifest.keys.values() ?? [])].map(({ realm }) => realm)
-  assert.deepEqual(new Set(realms), new Set(['enterprise']))
+  const live = [...(follower.state?.manifest.keys.values() ?? [])].filter(({ state }) => state !== 'revoked')
+  assert.deepEqual(new Set(live.map(({ realm }) => realm)), new Set(['enterprise']))
 })
 
 test('T104: bad documents on the stream evict nothing, and the next good one counts', async (t) => {

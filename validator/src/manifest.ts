@@ -5,7 +5,9 @@
  */
 
 import { hash, type KeyObject } from 'node:crypto'
+import { type ApprovalDocument, type ApprovalTarget, readApproval } from './approval.ts'
 import {
+  type AttestedKey,
   isSubset,
   isWithin,
   readAttestation,
@@ -20,6 +22,7 @@ import {
   type DocumentSigner,
   encodePayload,
   importOnce,
+  readDocument,
   readPayload,
   refuseAs,
   type SignedDocument,
@@ -27,9 +30,9 @@ import {
   verifyDocument,
 } from './document.ts'
 import { type Entry, encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
-import type { JsonObject } from './json.ts'
+import type { JsonObject, JsonValue } from './json.ts'
 import type { Algorithm, PublicJwk } from './jws.ts'
-import { Members } from './members.ts'
+import { keyName, Members, sentence } from './members.ts'
 import { decodeReceipt, receiptKeyId, verifyReceipt } from './receipt.ts'
 
 const keyStates = ['published', 'active', 'retiring', 'retired', 'blocked', 'revoked'] as const
@@ -61,6 +64,10 @@ export interface ManifestKey extends KeyScope {
   readonly blocked: { readonly at: number; readonly reason: string; readonly by: string } | undefined
   /** Compact JWS by the signer's identity key. */
   readonly attestation: string
+  /** What let the key go after it was blocked last; stays as long as the key. */
+  readonly lifted: ApprovalDocument | undefined
+  /** What let the key sign before its time: an approval to activate it, or the break-glass of its realm. */
+  readonly early: ApprovalDocument | undefined
 }
 
 /** A log that receipts may come from: one epoch of a witness of the charter. */
@@ -82,6 +89,9 @@ export interface Cutoff {
   readonly before: number
 }
 
+/** What somebody wanted and this version carried out. Kept for whoever reads the log; validators verify what they rely on. */
+export type Act = { readonly command: string } | { readonly approval: ApprovalDocument }
+
 export interface Manifest {
   readonly version: number
   readonly charterVersion: number
@@ -90,6 +100,11 @@ export interface Manifest {
   readonly keys: ReadonlyMap<string, ManifestKey>
   readonly logs: ReadonlyMap<number, ManifestLog>
   readonly cutoffs: readonly Cutoff[]
+  readonly acts: readonly Act[]
+  /** Each lets the keys of a realm sign before their time, until it ends. */
+  readonly breakGlass: readonly ApprovalDocument[]
+  /** Each names keys that were left out since; all of them, from the first. */
+  readonly pruned: readonly ApprovalDocument[]
 }
 
 /** What a validator decides by. A new object for each new version, so that caches can hang on its identity. */
@@ -116,10 +131,12 @@ export interface ManifestDraft extends Omit<Manifest, 'keys' | 'logs'> {
 
 const TYPE = headerTypes.manifest
 const VERSION_MAX = 2 ** 32
+const KEY_COUNT_MAX = 4096
 const CUTOFF_COUNT_MAX = 10_000
-/** For how long after the realm's overlap a key may still verify: clocks differ, and not by more. */
-const VERIFY_MARGIN_SECONDS_MAX = 600
-const reason = /^[^\p{C}]{1,512}$/u
+const BREAK_GLASS_COUNT_MAX = 64
+/** What times of a key may exceed those of its realm by: clocks differ, and not by more. */
+const MARGIN_SECONDS_MAX = 600
+const compactJws = /^[A-Za-z0-9_-]{1,4096}\.[A-Za-z0-9_-]{1,16384}\.[A-Za-z0-9_-]{1,8192}$/
 
 /**
  * The manifest of a document that a manifest key of the charter signed, that the witness countersigned, and that stays
@@ -141,7 +158,7 @@ function manifestSigners({ manifestKeys }: Charter): readonly DocumentSigner[] {
 
 /** The payload segment of a manifest, to be logged and then signed. Throws `DocumentRefusal` for what none would take. */
 export function composeManifest(draft: ManifestDraft, charter: Charter): string {
-  const segment = encodePayload(writeManifest(draft))
+  const segment = encodePayload(writeManifest(draft, charter))
   parseManifest(readPayload(segment), charter)
   return segment
 }
@@ -174,14 +191,18 @@ function parseManifest(payload: JsonObject, charter: Charter, before?: TrustStat
   // What was verified under another charter counts for nothing.
   const known = before?.charter === charter ? before.manifest : undefined
   const members = new Members(payload, 'manifest')
-  const roles = charterKeyIds(charter)
+  const issuedAt = members.time('iat')
+  const context = { charter, roles: charterKeyIds(charter), known, issuedAt }
+  const charterSha256 = members.text('charter_sha256', keyName)
   const manifest = {
     version: members.integer('version', 1, VERSION_MAX),
     charterVersion: members.integer('charter_version', 1, VERSION_MAX),
-    issuedAt: members.time('iat'),
+    issuedAt,
     expiresAt: members.time('exp'),
     keys: indexBy(
-      members.list('keys', (value, path) => readKey(new Members(value, path), charter, roles, known)),
+      members.list('keys', (value, path) => readKey(new Members(value, path), context), {
+        most: KEY_COUNT_MAX,
+      }),
       ({ kid }) => kid,
       members.at('keys'),
     ),
@@ -193,9 +214,15 @@ function parseManifest(payload: JsonObject, charter: Charter, before?: TrustStat
     cutoffs: members.list('cutoffs', (value, path) => readCutoff(new Members(value, path)), {
       most: CUTOFF_COUNT_MAX,
     }),
+    acts: members.list('acts', (value, path) => readAct(new Members(value, path))),
+    breakGlass: members.list('break_glass', (value, path) => readApproved(value, path, isBreakGlass), {
+      most: BREAK_GLASS_COUNT_MAX,
+    }),
+    pruned: members.list('pruned', (value, path) => readApproved(value, path, isPruning)),
   }
   members.end()
-  if (manifest.charterVersion !== charter.version) {
+  checkPruned(manifest)
+  if (manifest.charterVersion !== charter.version || charterSha256 !== charter.sha256) {
     throw new DocumentRefusal('version_mismatch', 'the manifest belongs to another charter')
   }
   if (manifest.expiresAt <= manifest.issuedAt) {
@@ -204,12 +231,17 @@ function parseManifest(payload: JsonObject, charter: Charter, before?: TrustStat
   return manifest
 }
 
-function readKey(
-  members: Members,
-  charter: Charter,
-  roles: ReadonlySet<string>,
-  known: Manifest | undefined,
-): ManifestKey {
+/** What a key is read against. */
+interface KeyContext {
+  readonly charter: Charter
+  /** The names of keys with a role in the charter. */
+  readonly roles: ReadonlySet<string>
+  /** A manifest that was verified before, under this charter. */
+  readonly known: Manifest | undefined
+  readonly issuedAt: number
+}
+
+function readKey(members: Members, { charter, roles, known, issuedAt }: KeyContext): ManifestKey {
   const scope = readScope(members)
   members.oneOf('use', ['sig'])
   const before = known?.keys.get(scope.kid)
@@ -225,19 +257,87 @@ function readKey(
     revoked: members.has('revoked') ? readRevoked(members.object('revoked')) : undefined,
     blocked: members.has('blocked') ? readBlocked(members.object('blocked')) : undefined,
     attestation: members.text('attestation', /^[A-Za-z0-9_.-]+$/),
+    lifted: readKeyApproval(members, 'lifted', (target) => target.op === 'lift' && target.kid === scope.kid),
+    early: readKeyApproval(members, 'early', (target) => letsBegin(target, scope)),
   }
   members.end()
-  if (algorithm !== key.algorithm || roles.has(key.kid)) {
+  checkState(key, members.path)
+  if (algorithm !== key.algorithm) {
     throw new DocumentRefusal('out_of_charter', `${members.path} is a key that may not sign tokens`)
   }
-  checkState(key, members.path)
+  // What has ended vouches for nothing, and stays in sight when a charter no longer allows it.
+  if (hasEnded(key)) return key
+  if (roles.has(key.kid)) {
+    throw new DocumentRefusal('out_of_charter', `${members.path} is a key that may not sign tokens`)
+  }
   checkCharter(key, charter, members.path)
-  checkAttestation(key, charter, members.path, before)
+  const { issuedAt: madeAt } = checkAttestation(key, charter, members.path, before)
+  checkAge(key, charter, madeAt, issuedAt, members.path)
   return key
 }
 
+/** Whether a key verifies nothing any more, whatever happens. */
+export function hasEnded({ state }: Pick<ManifestKey, 'state'>): boolean {
+  return state === 'retired' || state === 'revoked'
+}
+
+function readKeyApproval(
+  members: Members,
+  name: string,
+  isFor: (target: ApprovalTarget) => boolean,
+): ApprovalDocument | undefined {
+  return members.has(name) ? readApproved(members.value(name), members.at(name), isFor) : undefined
+}
+
+/** Whether a key may sign before its time by this. */
+export function letsBegin(target: ApprovalTarget, { kid, realm }: Pick<KeyScope, 'kid' | 'realm'>): boolean {
+  return (
+    (target.op === 'activate' && target.kid === kid) ||
+    (target.op === 'break-glass' && target.realm === realm)
+  )
+}
+
+function isBreakGlass({ op }: ApprovalTarget): boolean {
+  return op === 'break-glass'
+}
+
+function isPruning({ op }: ApprovalTarget): boolean {
+  return op === 'prune'
+}
+
+/** An approval in the place where it stands. Who signed it is for `checkSuccession` to see, where it is relied on. */
+function readApproved(
+  value: JsonValue | undefined,
+  path: string,
+  isFor: (target: ApprovalTarget) => boolean,
+): ApprovalDocument {
+  const document = readDocument(value)
+  if (isFor(readApproval(document).target)) return document
+  throw new DocumentRefusal('malformed', `${path} approves something else`)
+}
+
+function readAct(members: Members): Act {
+  const act = members.has('command')
+    ? { command: members.text('command', compactJws) }
+    : { approval: readApproved(members.value('approval'), members.at('approval'), () => true) }
+  members.end()
+  return act
+}
+
+function checkPruned({ keys, pruned }: Pick<Manifest, 'keys' | 'pruned'>): void {
+  if (pruned.some((document) => prunedKids(document).some((kid) => keys.has(kid)))) {
+    throw new DocumentRefusal('malformed', 'a key is listed that was pruned')
+  }
+}
+
+/** The keys that an approval leaves out. */
+export function prunedKids(document: ApprovalDocument): readonly string[] {
+  const { target } = readApproval(document)
+  return target.op === 'prune' ? target.kids : []
+}
+
 function readRevoked(members: Members): ManifestKey['revoked'] {
-  const revoked = { at: members.time('at'), reason: members.text('reason', reason) }
+  const revoked = { at: members.time('at'), reason: members.text('reason', sentence) }
   members.end()
   return revoked
 }
@@ -245,8 +345,8 @@ function readRevoked(members: Members): ManifestKey['revoked'] {
 function readBlocked(members: Members): ManifestKey['blocked'] {
   const blocked = {
     at: members.time('at'),
-    reason: members.text('reason', reason),
-    by: members.text('by', reason),
+    reason: members.text('reason', sentence),
+    by: members.text('by', sentence),
   }
   members.end()
   return blocked
@@ -273,7 +373,7 @@ function checkCharter(key: ManifestKey, charter: Charter, path: string): void {
     key.signUntil < key.notBefore ||
     key.signUntil - key.notBefore > realm.keyAgeSecondsMax ||
     key.verifyUntil < key.signUntil ||
-    key.verifyUntil - key.signUntil > realm.overlapSeconds + VERIFY_MARGIN_SECONDS_MAX
+    key.verifyUntil - key.signUntil > realm.overlapSeconds + MARGIN_SECONDS_MAX
   ) {
     throw new DocumentRefusal('out_of_charter', `${path} reaches beyond what the charter allows its realm`)
   }
@@ -284,15 +384,29 @@ function checkAttestation(
   charter: Charter,
   path: string,
   before: ManifestKey | undefined,
-): void {
+): AttestedKey {
   const signers = charter.realms.get(key.realm)?.signers
-  const verified = before?.attestation === key.attestation && before.realm === key.realm
+  // What has ended was not verified.
+  const verified = before?.attestation === key.attestation && before.realm === key.realm && !hasEnded(before)
   const attested = refuseAs(path, () => {
     if (verified || signers === undefined) return readAttestation(key.attestation)
     return verifyAttestation(key.attestation, signers)
   })
   if (!isWithin(key, attested)) {
     throw new DocumentRefusal('attestation_invalid', `${path} reaches beyond what its signer attested`)
+  }
+  return attested
+}
+
+/**
+ * Age counts from when the signer made the key, so that no window that is moved makes it young again. A key that a
+ * charter has made too old stops at once, which is after its age.
+ */
+function checkAge(key: ManifestKey, charter: Charter, madeAt: number, issuedAt: number, path: string): void {
+  const endOfAge = madeAt + (charter.realms.get(key.realm)?.keyAgeSecondsMax ?? 0)
+  const isToSign = key.state === 'published' || key.state === 'active'
+  if (key.signUntil > (isToSign ? endOfAge : Math.max(endOfAge, issuedAt)) + MARGIN_SECONDS_MAX) {
+    throw new DocumentRefusal('out_of_charter', `${path} signs when it is older than its realm allows`)
   }
 }
 
@@ -347,10 +461,11 @@ function verifyLogged(
   refuseAs('rcpt', () => verifyReceipt(receipt, leaf, log), 'receipt_invalid')
 }
 
-function writeManifest(draft: ManifestDraft): object {
+function writeManifest(draft: ManifestDraft, { sha256 }: Charter): object {
   return {
     version: draft.version,
     charter_version: draft.charterVersion,
+    charter_sha256: sha256,
     iat: draft.issuedAt,
     exp: draft.expiresAt,
     keys: draft.keys.map(writeKey),
@@ -359,6 +474,9 @@ function writeManifest(draft: ManifestDraft): object {
       ...cutoff,
       ...(subject !== undefined && { sub: subject }),
     })),
+    acts: draft.acts,
+    break_glass: draft.breakGlass,
+    pruned: draft.pruned,
   }
 }
 
@@ -374,6 +492,8 @@ function writeKey(key: ManifestDraft['keys'][number]): object {
     ...(key.revoked && { revoked: key.revoked }),
     ...(key.blocked && { blocked: key.blocked }),
     attestation: key.attestation,
+    ...(key.lifted && { lifted: key.lifted }),
+    ...(key.early && { early: key.early }),
   }
 }
 

@@ -10,6 +10,11 @@ import { isObject, type JsonObject, type JsonValue } from './json.ts'
 /** Later than this, a number of seconds is a number of milliseconds. */
 export const SECONDS_MAX = 2 ** 36
 
+/** The name of a key: its RFC 7638 thumbprint. */
+export const keyName = /^[A-Za-z0-9_-]{43}$/
+/** Words of a person on one line. */
+export const sentence = /^[^\p{C}]{1,512}$/u
+
 export class Members {
   readonly path: string
   readonly #members: JsonObject

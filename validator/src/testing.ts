@@ -5,7 +5,22 @@
  * @module
  */
 
-import { generateKeyPairSync, hash, type KeyObject, randomUUID, sign as signBytes } from 'node:crypto'
+import {
+  generateKeyPairSync,
+  hash,
+  type KeyObject,
+  randomBytes,
+  randomUUID,
+  sign as signBytes,
+} from 'node:crypto'
+import {
+  APPROVAL_SECONDS_MAX,
+  type Approval,
+  type ApprovalDocument,
+  type ApprovalTarget,
+  approve,
+  writeApproval,
+} from './approval.ts'
 import { type AttestedKey, attestKey } from './attestation.ts'
 import { encode } from './base64url.ts'
 import {
@@ -106,7 +121,9 @@ export interface TestWorld {
   amend(change?: (payload: Readonly<Record<string, unknown>>) => object): TrustState
   /** Publishes the next manifest, changed as `change` says. */
   publish(change?: (draft: ManifestDraft) => Partial<ManifestDraft>): TrustState
-  /** Publishes the next manifest, in which one key is in another state. */
+  /** An approval by two operators under the newest charter, as of now; `change` is laid over it. */
+  approve(target: ApprovalTarget, change?: Partial<Approval>): ApprovalDocument
+  /** Publishes the next manifest, in which one key is in another state; one that was blocked, by an approval. */
   setState(kid: string, state: ManifestDraft['keys'][number]['state']): TrustState
   /** A vouching for the newest manifest, as of now. */
   freshness(): string
@@ -130,12 +147,12 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
   const [manifestKey, blockKey] = [createTestKey('ES256'), createTestKey('EdDSA')]
   const signers = { consumer: createTestKey('EdDSA'), enterprise: createTestKey('EdDSA') }
   const witness = createTestWitness()
-  const approve = (charter: object): CharterDocument =>
+  const approveNext = (charter: object): CharterDocument =>
     operators
       .slice(0, trustAnchor.threshold)
       .reduce((before, { privateKey }) => approveCharter(before, privateKey), charter) as CharterDocument
   const charterDocuments = [
-    approve({
+    approveNext({
       version: 1,
       iat: now - 1000,
       ...trustAnchor,
@@ -179,6 +196,9 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
     keys: [],
     logs: [{ origin: witness.origin, witness: witness.name, state: 'open' }],
     cutoffs: [],
+    acts: [],
+    breakGlass: [],
+    pruned: [],
   }
   let manifestDocument: ManifestDocument
   let state: TrustState
@@ -221,7 +241,8 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
         tokenTypes: ['access', 'id', 'logout', 'set'],
         audiences: undefined,
         lifetimeSecondsMax: 3600,
-        issuedAt: world.now,
+        // As old as the window: known to every cache by now.
+        issuedAt: world.now - 3600,
       }
       const { issuedAt: _, ...published } = scope
       return {
@@ -234,13 +255,15 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
         revoked: undefined,
         blocked: undefined,
         attestation: attestKey(scope, signers[realm].privateKey),
+        lifted: undefined,
+        early: undefined,
         ...change,
       }
     },
     amend: (change = () => ({})) => {
       const { payload } = charterDocuments.at(-1) as CharterDocument
       const next = { ...readPayload(payload), version: charter.version + 1, iat: world.now }
-      const document = approve({ ...next, ...change(next) })
+      const document = approveNext({ ...next, ...change(next) })
       charter = verifyCharter(document, charter)
       charterDocuments.push(document)
       return world.publish(() => ({ charterVersion: charter.version }))
@@ -259,14 +282,38 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
       state = { charter, manifest: verifyManifest(manifestDocument, charter) }
       return state
     },
+    approve: (target, change = {}) => {
+      const approval = {
+        target,
+        reason: 'planned',
+        proposer: 'olga',
+        issuedAt: world.now,
+        expiresAt: world.now + APPROVAL_SECONDS_MAX,
+        jti: encode(randomBytes(16)),
+        charterVersion: charter.version,
+        ...change,
+      }
+      return operators
+        .slice(0, trustAnchor.threshold)
+        .reduce(
+          (before, { privateKey }) => approve(before, privateKey),
+          writeApproval(approval),
+        ) as ApprovalDocument
+    },
     setState: (kid, keyState) => {
       const at = world.now
       const records = {
         revoked: keyState === 'revoked' ? { at, reason: 'stolen' } : undefined,
         blocked: keyState === 'blocked' ? { at, reason: 'suspected', by: 'olga' } : undefined,
       }
-      const change = (key: ManifestDraft['keys'][number]): ManifestDraft['keys'][number] =>
-        key.kid === kid ? { ...key, state: keyState, ...records } : key
+      const liftOf = ({ blocked }: ManifestDraft['keys'][number]): ApprovalDocument | undefined =>
+        blocked && world.approve({ op: 'lift', kid, blockedAt: blocked.at })
+      const isLive = keyState === 'published' || keyState === 'active' || keyState === 'retiring'
+      const change = (key: ManifestDraft['keys'][number]): ManifestDraft['keys'][number] => {
+        if (key.kid !== kid) return key
+        const lifted = (isLive && liftOf(key)) || key.lifted
+        return { ...key, state: keyState, ...records, lifted }
+      }
       return world.publish(({ keys: before }) => ({ keys: before.map(change) }))
     },
     freshness: () =>

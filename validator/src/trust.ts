@@ -1,10 +1,12 @@
 /**
  * What a validator believes, and how it comes to believe something newer: charters in an unbroken chain from the
- * trust anchor, manifests whose version only grows, keys that stay ended once they have ended, and an age that no
- * clock can make look younger. A document that is refused leaves everything as it was. Rules: spec/delivery.md.
+ * trust anchor, manifests whose version only grows and that widen nothing unapproved, keys that stay ended once they have
+ * ended, and an age that no clock can make look younger. A document that is refused leaves everything as it was. Rules:
+ * spec/delivery.md and spec/manifest.md, section 6.
  * @module
  */
 
+import type { Electorate } from './approval.ts'
 import {
   type Charter,
   type CharterDocument,
@@ -22,6 +24,7 @@ import {
   type TrustState,
   verifyManifest,
 } from './manifest.ts'
+import { checkSuccession } from './succession.ts'
 
 /** The documents that a state rests on: whoever pins the same anchor can verify them anew. */
 export interface TrustDocuments {
@@ -79,6 +82,8 @@ export class Trust implements TrustSource {
   #documents: TrustDocuments | undefined
   #sha256 = ''
   #ended: ReadonlyMap<string, EndState> = new Map()
+  /** Who could approve under each charter: that counts for what was missed in between. */
+  #electorates: ReadonlyMap<number, Electorate> = new Map()
   #vouching: Vouching | undefined
 
   constructor(anchor: TrustAnchor, clocks: Clocks = systemClocks) {
@@ -134,21 +139,23 @@ export class Trust implements TrustSource {
     const manifestDocument = readDocument(document)
     if (manifestDocument.payload === this.#documents?.manifest.payload) return 'same'
     const charters = nextCharters.map(readDocument)
-    const charter = charters.reduce<Charter | undefined>(
-      (before, next) => verifyCharter(next, before ?? this.#anchor),
-      this.#state?.charter,
-    )
+    const electorates = new Map(this.#electorates)
+    const charter = charters.reduce<Charter | undefined>((before, document) => {
+      const next = verifyCharter(document, before ?? this.#anchor)
+      return addElectorate(electorates, next)
+    }, this.#state?.charter)
     if (charter === undefined) throw new DocumentRefusal('version_mismatch', 'there is no charter yet')
-    const manifest = verifyManifest(manifestDocument, charter, this.#state)
-    this.#checkSuccession(manifest, manifestDocument)
-    this.#ended = withEnded(this.#ended, manifest)
-    this.#state = { charter, manifest }
+    const state = { charter, manifest: verifyManifest(manifestDocument, charter, this.#state) }
+    this.#checkSuccession(state, manifestDocument, electorates)
+    this.#ended = withEnded(this.#ended, this.#state?.manifest, state.manifest)
+    this.#state = state
+    this.#electorates = electorates
     this.#documents = {
       charters: [...(this.#documents?.charters ?? []), ...charters],
       manifest: manifestDocument,
     }
     this.#sha256 = manifestSha256(manifestDocument)
-    this.#vouch(manifest.issuedAt)
+    this.#vouch(state.manifest.issuedAt)
     return 'newer'
   }
 
@@ -182,20 +189,22 @@ export class Trust implements TrustSource {
     return issuedAt > this.#clocks.now() + CLOCK_DIFFERENCE_SECONDS_MAX
   }
 
-  #checkSuccession(manifest: Manifest, document: ManifestDocument): void {
-    const held = this.#state?.manifest
+  #checkSuccession(
+    next: TrustState,
+    document: ManifestDocument,
+    electorates: ReadonlyMap<number, Electorate>,
+  ): void {
+    const held = this.#state
     if (held !== undefined && this.#documents !== undefined) {
-      if (manifest.version < held.version) throw rolledBack()
-      if (manifest.version === held.version) {
-        throw new SplitView(held.version, this.#documents.manifest, document)
+      if (next.manifest.version === held.manifest.version) {
+        throw new SplitView(held.manifest.version, this.#documents.manifest, document)
       }
-      if (manifest.issuedAt < held.issuedAt) {
-        throw new DocumentRefusal('rolled_back', 'the manifest was issued before the one it follows')
-      }
+      const vouchedAt = Math.max(held.manifest.issuedAt, this.#vouching?.issuedAt ?? 0)
+      checkSuccession(held, next, { electorates, vouchedAt })
     }
     for (const [kid, state] of this.#ended) {
-      const now = manifest.keys.get(kid)?.state
-      // Left out of the manifest, a key is unknown, which ends it as well.
+      const now = next.manifest.keys.get(kid)?.state
+      // Pruned from the manifest, a key is unknown, which ends it as well.
       if (now !== undefined && now !== 'revoked' && now !== state) {
         throw new DocumentRefusal('key_revived', 'a key that has ended is shown as alive')
       }
@@ -203,12 +212,24 @@ export class Trust implements TrustSource {
   }
 }
 
-function withEnded(ended: ReadonlyMap<string, EndState>, manifest: Manifest): ReadonlyMap<string, EndState> {
+function withEnded(
+  ended: ReadonlyMap<string, EndState>,
+  before: Manifest | undefined,
+  manifest: Manifest,
+): ReadonlyMap<string, EndState> {
   const all = new Map(ended)
   for (const { kid, state } of manifest.keys.values()) {
     if (state === 'retired' || state === 'revoked') all.set(kid, state)
   }
+  // Whatever it was when it was pruned: it never comes back.
+  for (const kid of before?.keys.keys() ?? []) if (!manifest.keys.has(kid)) all.set(kid, 'revoked')
   return all
+}
+
+function addElectorate(electorates: Map<number, Electorate>, charter: Charter): Charter {
+  const { version, operators, threshold } = charter
+  electorates.set(version, { version, operators, threshold })
+  return charter
 }
 
 function rolledBack(): DocumentRefusal {
