@@ -5,6 +5,7 @@
 
 import { parseArgs } from 'node:util'
 import { type Command, fetchAcks } from '@countersign/authority/client'
+import { dryRun } from './dry-run.ts'
 import { kill, showOperated } from './kill.ts'
 import { operate } from './operate.ts'
 import { locate, readSystem, withManifest } from './system.ts'
@@ -19,9 +20,12 @@ const options = {
   sub: { type: 'string' },
   reason: { type: 'string' },
   replace: { type: 'boolean' },
+  'dry-run': { type: 'boolean' },
+  hours: { type: 'string' },
+  json: { type: 'boolean' },
 } as const
 
-type Name = Exclude<keyof typeof options, 'ready' | 'operator' | 'reason' | 'replace'>
+type Name = 'realm' | 'kid' | 'tenant' | 'sub'
 
 /** What each operation names; of several, one is enough. */
 const needed: Readonly<Record<Command['op'], readonly Name[]>> = {
@@ -79,15 +83,26 @@ async function list(args: readonly string[]): Promise<void> {
 /** Gives a command and shows how long it took until every validator had acknowledged what came of it. */
 async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
-  const { ready, operator, reason, replace, ...target } = values
+  const { ready, operator, reason, replace, 'dry-run': isDry, hours = '24', json = false, ...target } = values
   if (!needed[op].some((name) => target[name] !== undefined)) {
     throw new Error(`${op} needs ${needed[op].map((name) => `--${name} ${name.toUpperCase()}`).join(' or ')}`)
+  }
+  const isKill = kills.includes(op)
+  if (isDry) {
+    if (!isKill) throw new Error(`${op} has no --dry-run`)
+    return dryRun(readSystem(ready), { op, ...target }, { ready, hours: readHours(hours), json })
   }
   if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
   const command = { op, reason: reason ?? 'by hand', ...target }
   const system = readSystem(ready)
-  if (kills.includes(op)) return kill(system, command, { operator, replace })
+  if (isKill) return kill(system, command, { operator, replace, json })
   showOperated(await operate(system.authority, command, operator))
+}
+
+function readHours(text: string): number {
+  const hours = Number(text)
+  if (Number.isFinite(hours) && hours > 0) return hours
+  throw new Error(`--hours takes a number, not ${text}`)
 }
 
 function minute(seconds: number): string {

@@ -12,6 +12,8 @@ export interface KillOptions {
   readonly operator?: string | undefined
   /** Lets the next key take over in the same breath. */
   readonly replace?: boolean | undefined
+  /** Prints one JSON object instead of sentences. */
+  readonly json?: boolean | undefined
 }
 
 const INCOMPLETE_EXIT = 1
@@ -20,14 +22,17 @@ const INCOMPLETE_EXIT = 1
 export async function kill(
   { authority }: System,
   command: Command,
-  { operator, replace = false }: KillOptions,
+  { operator, replace = false, json = false }: KillOptions,
 ): Promise<void> {
   const killed = await operate(authority, command, operator, complainOnce(authority.url))
-  showOperated(killed)
-  const { kid } = command
-  if (command.op === 'cutoff' || kid === undefined) return
-  if (replace) await letNextTakeOver(authority, kid, operator)
-  else print(`nothing takes over by itself: countersign key rotate --kid ${kid}, or --replace with the kill`)
+  if (!json) showOperated(killed)
+  const kid = command.op === 'cutoff' ? undefined : command.kid
+  const replaced = kid !== undefined && replace ? await letNextTakeOver(authority, kid, operator) : undefined
+  if (json) print(JSON.stringify({ op: command.op, ...killed, ...(replaced && { replaced }) }, undefined, 2))
+  else if (replaced !== undefined) showReplaced(replaced)
+  else if (kid !== undefined)
+    print(`nothing takes over by itself: countersign key rotate --kid ${kid}, or --replace with the kill`)
+  if (killed.silent.length > 0 || replaced?.error !== undefined) process.exitCode = INCOMPLETE_EXIT
 }
 
 export function showOperated({ version, changed, milliseconds, silent, absent }: Operated): void {
@@ -41,16 +46,28 @@ export function showOperated({ version, changed, milliseconds, silent, absent }:
   if (silent.length > 0) process.exitCode = INCOMPLETE_EXIT
 }
 
+interface Replaced {
+  readonly version?: number
+  readonly error?: string
+}
+
 /** A second command, so that a kill never fails for want of a successor. */
-async function letNextTakeOver(authority: System['authority'], kid: string, operator: string | undefined) {
+async function letNextTakeOver(
+  authority: System['authority'],
+  kid: string,
+  operator: string | undefined,
+): Promise<Replaced> {
   try {
-    const reason = `replaces ${kid}`
-    const { version } = await operate(authority, { op: 'rotate', kid, reason }, operator)
-    print(`replaced, manifest ${version}`)
+    const { version } = await operate(authority, { op: 'rotate', kid, reason: `replaces ${kid}` }, operator)
+    return { version }
   } catch (error) {
-    complain(`killed, and not replaced: ${(error as Error).message}`)
-    process.exitCode = INCOMPLETE_EXIT
+    return { error: (error as Error).message }
   }
+}
+
+function showReplaced({ version, error }: Replaced): void {
+  if (error === undefined) print(`replaced, manifest ${version}`)
+  else complain(`killed, and not replaced: ${error}`)
 }
 
 /** Says, once, that the kill is not published yet and why; whoever waits must not take it for done. */

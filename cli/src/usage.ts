@@ -22,6 +22,9 @@ export const usage = `countersign: token signing that stays safe when a signing 
   cutoff      refuse what was issued before now          --reason TEXT, and at least one of
                                                          --realm REALM --kid KID --tenant T; --sub S
                 --replace          after block or revoke: the next key takes over at once
+                --dry-run          block, revoke, cutoff: who would notice, and nothing is done
+                --hours N          how far back the dry run looks (24)
+                --json             block, revoke, cutoff: for scripts
                 --operator ID      who signs the command (the first of the ready file)
                 exit 0 every connected validator acknowledged, 1 one stayed silent, 2 not done
 
