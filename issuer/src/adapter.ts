@@ -7,9 +7,11 @@
  */
 
 import { hash } from 'node:crypto'
-import { type Adapter, type AdapterFactory, type AdapterPayload, errors } from 'oidc-provider'
-import type { AccessTokens } from './revocation.ts'
+import { type Adapter, type AdapterFactory, type AdapterPayload, errors, Provider } from 'oidc-provider'
+import { type AccessTokens, createAccessTokens } from './revocation.ts'
 import type { Database } from './schema.ts'
+import { type LiveSession, type SessionPayload, sessionsIn, sessionsOfGrant } from './signals/sessions.ts'
+import type { Signals } from './signals/transmitter.ts'
 
 /** Rows outlive what they hold by this, so that a late replay is told from an unknown id. */
 const KEPT_SECONDS_AFTER_EXPIRY = 3600
@@ -18,6 +20,7 @@ export interface TenantState {
   readonly database: Database
   readonly tenant: string
   readonly accessTokens: AccessTokens
+  readonly signals: Pick<Signals, 'record' | 'sessionsEnded'>
   /** Seconds since the epoch. */
   readonly now: () => number
 }
@@ -26,7 +29,8 @@ export function createAdapterFactory(state: TenantState): AdapterFactory {
   return (kind) => createAdapter(kind, state)
 }
 
-function createAdapter(kind: string, { database, tenant, accessTokens, now }: TenantState): Adapter {
+function createAdapter(kind: string, state: TenantState): Adapter {
+  const { database, tenant, accessTokens, signals, now } = state
   const mine = () => database.selectFrom('artifact').where('tenant', '=', tenant).where('kind', '=', kind)
 
   async function find(by: 'id_sha256' | 'uid', value: string): Promise<AdapterPayload | undefined> {
@@ -45,6 +49,7 @@ function createAdapter(kind: string, { database, tenant, accessTokens, now }: Te
     findByUserCode: async () => undefined,
 
     upsert: async (id, { jti: _credential, ...payload }, expiresInSeconds) => {
+      if (kind === 'Session') await endSessions(id, payload as SessionPayload)
       const row = {
         grant_id: payload.grantId ?? null,
         uid: payload.uid ?? null,
@@ -75,11 +80,12 @@ function createAdapter(kind: string, { database, tenant, accessTokens, now }: Te
       if (taken.numUpdatedRows > 0n) return
       // Two requests read it as unused and this one came second: a replay like any other, so the family ends.
       const used = await mine().where('id_sha256', '=', sha256(id)).select('grant_id').executeTakeFirst()
-      if (used?.grant_id) await revokeGrant(database, tenant, used.grant_id, accessTokens)
+      if (used?.grant_id) await revokeGrant(state, used.grant_id)
       throw new errors.InvalidGrant(`${kind} used before`)
     },
 
     destroy: async (id) => {
+      if (kind === 'Session') return endSessions(id, undefined)
       await database
         .deleteFrom('artifact')
         .where('tenant', '=', tenant)
@@ -90,34 +96,76 @@ function createAdapter(kind: string, { database, tenant, accessTokens, now }: Te
 
     revokeByGrantId: async (grantId) => {
       if (kind === 'AccessToken') return accessTokens.revokeGrant(grantId)
-      await database
-        .deleteFrom('artifact')
-        .where('tenant', '=', tenant)
-        .where('kind', '=', kind)
-        .where('grant_id', '=', grantId)
-        .execute()
+      await signals.record(async (transaction) => {
+        const ended = await sessionsOfGrant(transaction, tenant, grantId)
+        await transaction
+          .deleteFrom('artifact')
+          .where('tenant', '=', tenant)
+          .where('kind', '=', kind)
+          .where('grant_id', '=', grantId)
+          .execute()
+        // oidc-provider revokes the grants of a session that is signed out of before it takes the session away.
+        const isSignOut = Provider.ctx?.oidc.route === 'end_session_confirm'
+        return signals.sessionsEnded(ended, isSignOut ? 'signed_out' : 'revoked')
+      })
     },
+  }
+
+  /**
+   * Tells of the sessions that are over once this row is `next`, or gone where that is undefined. A browser's session gets
+   * a new id with each sign-in: oidc-provider then takes the old row away before it writes the new one, and what goes on
+   * under the new id is not over.
+   */
+  async function endSessions(id: string, next: SessionPayload | undefined): Promise<void> {
+    const current = Provider.ctx?.oidc.entities.Session as
+      | (SessionPayload & { readonly oldId?: string })
+      | undefined
+    const kept = sessionsIn(next ?? (current?.oldId === id ? current : {})).map(({ sid }) => sid)
+    await signals.record(async (transaction) => {
+      const row = await transaction
+        .selectFrom('artifact')
+        .where('tenant', '=', tenant)
+        .where('kind', '=', 'Session')
+        .where('id_sha256', '=', sha256(id))
+        .select('payload')
+        .executeTakeFirst()
+      const before: readonly LiveSession[] =
+        row === undefined ? [] : sessionsIn(JSON.parse(row.payload) as SessionPayload)
+      if (next === undefined)
+        await transaction
+          .deleteFrom('artifact')
+          .where('tenant', '=', tenant)
+          .where('kind', '=', 'Session')
+          .where('id_sha256', '=', sha256(id))
+          .execute()
+      return signals.sessionsEnded(
+        before.filter(({ sid }) => !kept.includes(sid)),
+        'signed_out',
+      )
+    })
   }
 }
 
 /** Ends a grant with all that came of it: codes, refresh tokens, access tokens and what those were exchanged for. */
 export async function revokeGrant(
-  database: Database,
-  tenant: string,
+  { tenant, signals, now }: Pick<TenantState, 'tenant' | 'signals' | 'now'>,
   grantId: string,
-  accessTokens: AccessTokens,
 ): Promise<void> {
-  await accessTokens.revokeGrant(grantId)
-  await database
-    .deleteFrom('artifact')
-    .where('tenant', '=', tenant)
-    .where((where) =>
-      where.or([
-        where('grant_id', '=', grantId),
-        where.and([where('kind', '=', 'Grant'), where('id_sha256', '=', sha256(grantId))]),
-      ]),
-    )
-    .execute()
+  await signals.record(async (transaction) => {
+    const ended = await sessionsOfGrant(transaction, tenant, grantId)
+    await createAccessTokens(transaction, tenant, now).revokeGrant(grantId)
+    await transaction
+      .deleteFrom('artifact')
+      .where('tenant', '=', tenant)
+      .where((where) =>
+        where.or([
+          where('grant_id', '=', grantId),
+          where.and([where('kind', '=', 'Grant'), where('id_sha256', '=', sha256(grantId))]),
+        ]),
+      )
+      .execute()
+    return signals.sessionsEnded(ended, 'revoked')
+  })
 }
 
 /** Deletes what has been of no use for a while. */

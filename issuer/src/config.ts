@@ -35,6 +35,12 @@ export const configSchema = z.strictObject({
   state: file,
   /** The protected resources of the realm; a client that names none gets the first. */
   resources: z.array(z.strictObject({ audience: z.url(), scopes: z.array(z.string().min(1)) })).min(1),
+  signals: z
+    .strictObject({
+      /** Receivers on this machine may be pushed to, over http too: for a sample or a test alone. */
+      loopback_receivers: z.boolean(),
+    })
+    .default({ loopback_receivers: false }),
 })
 export type IssuerConfig = z.infer<typeof configSchema>
 
@@ -70,7 +76,10 @@ export const seedSchema = z.strictObject({
       post_logout_redirect_uris: z.array(z.url()).default([]),
       backchannel_logout_uri: z.url().optional(),
       grant_types: z.array(z.enum(grantTypes)).min(1),
-      /** Audiences that the client may ask tokens for, exchange and introspect. Left out: each of the realm. */
+      /**
+       * Audiences that the client may ask tokens for, exchange and introspect. Left out: each resource of the realm. The
+       * transmitter of shared signals, `public_url` with `/ssf` behind it, is none of those and has to be named.
+       */
       audiences: z.array(z.url()).min(1).optional(),
       dpop_bound_access_tokens: z.boolean().default(false),
       /** Asks the person for consent before it gets anything. */

@@ -13,7 +13,7 @@ import type { AccessTokens } from './revocation.ts'
 
 /** Has a token of this realm made. Rejects when the signer or the witness refuses or cannot be reached. */
 export type Issue = (
-  type: 'access' | 'id' | 'logout',
+  type: 'access' | 'id' | 'logout' | 'set',
   claims: JsonObject,
   algorithm?: Algorithm,
 ) => Promise<string>

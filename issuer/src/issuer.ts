@@ -9,6 +9,7 @@ import { connectValidator } from '@countersign/validator/connect'
 import { readEnrolment } from '@countersign/validator/enrolment'
 import type { IssuerConfig } from './config.ts'
 import { openRealm } from './realm.ts'
+import { transmitterAudience } from './tenant.ts'
 import { createUsage } from './usage.ts'
 
 const FIRST_MANIFEST_MILLISECONDS = 10_000
@@ -16,7 +17,7 @@ const FIRST_MANIFEST_MILLISECONDS = 10_000
 export async function startIssuer(config: IssuerConfig, log: Logger): Promise<Running> {
   const validator = connectValidator({
     realm: config.realm,
-    audience: config.resources.map(({ audience }) => audience),
+    audience: [...config.resources.map(({ audience }) => audience), transmitterAudience(config)],
     authority: config.authority,
     trustAnchorFile: config.trust_anchor,
     stateFolder: config.state,

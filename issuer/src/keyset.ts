@@ -26,12 +26,13 @@ export function keySetOf(manifest: Manifest | undefined, realm: string, tenant: 
   }
 }
 
-/** A public key for each algorithm that the realm signs with. */
+/** A public key for each algorithm that the realm signs ID tokens with. */
 export function keyPerAlgorithm(
   manifest: Manifest | undefined,
   realm: string,
 ): ReadonlyMap<Algorithm, KeyObject> {
-  return new Map(liveKeys(manifest, realm).map(({ algorithm, publicKey }) => [algorithm, publicKey]))
+  const keys = liveKeys(manifest, realm).filter(({ tokenTypes }) => tokenTypes.includes('id'))
+  return new Map(keys.map(({ algorithm, publicKey }) => [algorithm, publicKey]))
 }
 
 function liveKeys(manifest: Manifest | undefined, realm: string): readonly ManifestKey[] {

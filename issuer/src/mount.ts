@@ -11,6 +11,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
+import { metadataPath } from './signals/routes.ts'
 
 export interface Mounted {
   /** Without its path, this is where the whole realm is. */
@@ -29,7 +30,7 @@ export function createRealmServer(mounted: readonly Mounted[]): Server {
 }
 
 function route(mounted: readonly Mounted[]): RequestListener {
-  const mounts = mounted.map(({ issuer, answer }) => {
+  const mounts = mounted.map(({ issuer, answer }): Mount => {
     const { host, protocol, pathname } = new URL(issuer)
     return { host, scheme: protocol.slice(0, -1), path: pathname.replace(/\/$/, ''), answer }
   })
@@ -39,14 +40,31 @@ function route(mounted: readonly Mounted[]): RequestListener {
     if (url === '/favicon.ico')
       return void response.writeHead(204, { 'cache-control': 'max-age=86400' }).end()
     const mount = mounts.find(({ path }) => url.startsWith(`${path}/`))
-    if (mount === undefined) return notFound(response)
-    // Said by the client or by a proxy, and believed from neither: the address of an issuer is its own (T181).
-    request.headers.host = mount.host
-    request.headers['x-forwarded-proto'] = mount.scheme
-    delete request.headers['x-forwarded-host']
-    request.url = url.slice(mount.path.length)
-    mount.answer(request, response)
+    if (mount === undefined) return answerWellKnown(url, request, response)
+    answerAt(mount, url.slice(mount.path.length), request, response)
   }
+
+  /** OpenID SSF 1.0, section 7.2: the path of an issuer comes after the well-known one, not before it. */
+  function answerWellKnown(url: string, request: IncomingMessage, response: ServerResponse): void {
+    const mount = mounts.find(({ path }) => url === `${metadataPath}${path}`)
+    if (mount === undefined) notFound(response)
+    else answerAt(mount, metadataPath, request, response)
+  }
+}
+
+function answerAt(mount: Mount, path: string, request: IncomingMessage, response: ServerResponse): void {
+  // Said by the client or by a proxy, and believed from neither: the address of an issuer is its own (T181).
+  request.headers.host = mount.host
+  request.headers['x-forwarded-proto'] = mount.scheme
+  delete request.headers['x-forwarded-host']
+  request.url = path
+  mount.answer(request, response)
+}
+
+interface Mount extends Pick<Mounted, 'answer'> {
+  readonly host: string
+  readonly scheme: string
+  readonly path: string
 }
 
 function notFound(response: ServerResponse): void {

@@ -11,6 +11,7 @@ import { hashPassword, verifyPassword } from './password.ts'
 import { openPeople } from './people.ts'
 import { openIssuerDatabase } from './schema.ts'
 import { seal, unseal } from './seal.ts'
+import { quietTransmitter } from './testing.ts'
 import { matchTotp } from './totp.ts'
 
 const secret = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP'
@@ -65,7 +66,13 @@ test('T087 T190 people of two tenants are apart though everything but the tenant
   const database = await openIssuerDatabase(':memory:')
   const clock = { now: 1_800_000_000 }
   const [here, there] = [tenants.fabrikam, tenants.northwind].map((tenant) =>
-    openPeople(database, tenant, key, () => clock.now),
+    openPeople({
+      database,
+      tenant,
+      totpKey: key,
+      signals: quietTransmitter(database, tenant, () => clock.now),
+      now: () => clock.now,
+    }),
   )
   assert.ok(here && there)
   const ada = {
@@ -91,7 +98,13 @@ test('T087 T190 people of two tenants are apart though everything but the tenant
 
 test('a person who is in the seed again keeps the password that they have', async () => {
   const database = await openIssuerDatabase(':memory:')
-  const people = openPeople(database, tenants.home, key, () => 0)
+  const people = openPeople({
+    database,
+    tenant: tenants.home,
+    totpKey: key,
+    signals: quietTransmitter(database, tenants.home, () => 0),
+    now: () => 0,
+  })
   await people.add({ tenant: tenants.home, username: 'ada', password: 'the first one' })
   await people.add({ tenant: tenants.home, username: 'ADA ', password: 'another one' })
   assert.ok(await people.signIn('ada', 'the first one'))

@@ -5,10 +5,13 @@
  */
 
 import { randomUUID } from 'node:crypto'
+import type { JsonObject } from '@countersign/validator/json'
+import type { Updateable } from 'kysely'
 import type { SeedPerson } from './config.ts'
 import { hashPassword, verifyPassword } from './password.ts'
-import type { Database } from './schema.ts'
+import type { Database, PersonTable } from './schema.ts'
 import { seal, unseal } from './seal.ts'
+import type { Signals } from './signals/transmitter.ts'
 import { matchTotp } from './totp.ts'
 
 export interface Person {
@@ -29,12 +32,32 @@ export interface People {
   add(person: SeedPerson): Promise<void>
   /** Ends what a person is signed in to, and with `disabled` what they could sign in to. */
   expel(sub: string, how?: { readonly disabled: boolean }): Promise<void>
+  /** A new password ends what the old one was good for. */
+  setPassword(sub: string, password: string, by: 'user' | 'admin'): Promise<void>
+  /** Throws where somebody else has the name. */
+  rename(sub: string, username: string): Promise<void>
 }
 
-export function openPeople(database: Database, tenant: string, totpKey: Buffer, now: () => number): People {
+export interface PeopleOptions {
+  readonly database: Database
+  readonly tenant: string
+  readonly totpKey: Buffer
+  readonly signals: Signals
+  /** Seconds since the epoch. */
+  readonly now: () => number
+}
+
+export function openPeople({ database, tenant, totpKey, signals, now }: PeopleOptions): People {
   const enabled = () =>
     database.selectFrom('person').where('tenant', '=', tenant).where('disabled_at', 'is', null).selectAll()
   const owner = (sub: string) => `${tenant}/${sub}`
+  const update = (transaction: Database, sub: string, change: Updateable<PersonTable>): Promise<unknown> =>
+    transaction
+      .updateTable('person')
+      .set(change)
+      .where('tenant', '=', tenant)
+      .where('sub', '=', sub)
+      .execute()
 
   return {
     find: async (sub) => {
@@ -86,13 +109,37 @@ export function openPeople(database: Database, tenant: string, totpKey: Buffer, 
     },
 
     expel: async (sub, { disabled } = { disabled: false }) => {
-      await database
-        .updateTable('person')
-        .set({ valid_after: now(), ...(disabled && { disabled_at: now() }) })
-        .where('tenant', '=', tenant)
-        .where('sub', '=', sub)
-        .execute()
+      await signals.record(async (transaction) => {
+        await update(transaction, sub, { valid_after: now(), ...(disabled && { disabled_at: now() }) })
+        return signals.sessionsEnded(await signals.everySessionOf(transaction, sub), 'expelled')
+      })
     },
+
+    setPassword: async (sub, password, by) => {
+      const hashed = await hashPassword(password)
+      await signals.record(async (transaction) => {
+        await update(transaction, sub, { password: hashed, valid_after: now() })
+        return [
+          signals.credentialChanged(sub, { credential: 'password', change: 'update', by }),
+          ...signals.sessionsEnded(await signals.everySessionOf(transaction, sub), 'expelled'),
+        ]
+      })
+    },
+
+    rename: async (sub, username) => {
+      await signals.record(async (transaction) => {
+        await update(transaction, sub, { username: foldUsername(username) })
+        return [signals.claimsChanged(sub, claimsOf(foldUsername(username)))]
+      })
+    },
+  }
+}
+
+/** What a client is told of somebody's name. That it looks like a mail address proves nothing. */
+export function claimsOf(username: string): JsonObject {
+  return {
+    preferred_username: username,
+    ...(username.includes('@') && { email: username, email_verified: false }),
   }
 }
 

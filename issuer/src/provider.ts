@@ -18,7 +18,7 @@ import {
 } from 'oidc-provider'
 import { introspectionPath, revocationPath } from './introspection.ts'
 import { errorPage, pageHeaders, type Scene, signedOutPage, signOutPage } from './pages.ts'
-import type { People } from './people.ts'
+import { claimsOf, type People } from './people.ts'
 import { authenticationContexts } from './signin.ts'
 
 export interface ProviderOptions {
@@ -27,12 +27,19 @@ export interface ProviderOptions {
   readonly adapter: AdapterFactory
   readonly clients: readonly ClientRecord[]
   readonly people: People
-  readonly resources: readonly { readonly audience: string; readonly scopes: readonly string[] }[]
+  readonly resources: readonly Resource[]
+  /** Who receives shared signals has a token for this; only a client that names it may ask for one. */
+  readonly transmitter: Resource
   readonly cookieKeys: readonly string[]
   /** One live public key of the realm for each algorithm that ID tokens may be signed with. */
   readonly keys: ReadonlyMap<Algorithm, KeyObject>
   /** Whether a sign-in of that time has been ended since, by the manifest. */
   readonly isSignInEnded: (subject: string, signedInAt: number) => boolean
+}
+
+export interface Resource {
+  readonly audience: string
+  readonly scopes: readonly string[]
 }
 
 /** A client as the database holds it. */
@@ -63,7 +70,7 @@ export const routes = {
 } as const
 
 export function createProvider(options: ProviderOptions): Provider {
-  const { issuer, scene, adapter, people, resources, cookieKeys, keys, isSignInEnded } = options
+  const { issuer, scene, adapter, people, resources, transmitter, cookieKeys, keys, isSignInEnded } = options
   const clients = new Map(options.clients.map((client) => [client.clientId, client]))
   const { protocol, pathname } = new URL(issuer)
   const mount = pathname.replace(/\/$/, '')
@@ -122,9 +129,10 @@ export function createProvider(options: ProviderOptions): Provider {
       resourceIndicators: {
         enabled: true,
         // Always one: a token without an audience would be good everywhere.
-        defaultResource: (_ctx, client, oneOf) => oneOf?.[0] ?? audiencesOf(client.clientId)[0],
+        defaultResource: (ctx, client, oneOf) =>
+          oneOf?.[0] ?? defaultAudience(audiencesOf(client.clientId), ctx.oidc.params?.['scope']),
         getResourceServerInfo: (_ctx, audience, client) => {
-          const resource = resources.find((each) => each.audience === audience)
+          const resource = [...resources, transmitter].find((each) => each.audience === audience)
           if (resource === undefined || !audiencesOf(client.clientId).includes(audience)) {
             throw new errors.InvalidTarget('there is no such resource for this client')
           }
@@ -162,12 +170,10 @@ export function createProvider(options: ProviderOptions): Provider {
           'authTime' in source && typeof source.authTime === 'number' ? source.authTime : source.iat
         if (since < person.validAfter || isSignInEnded(sub, since)) return undefined
       }
-      const { username } = person
-      const email = username.includes('@') ? { email: username, email_verified: false } : {}
       return {
         accountId: sub,
         validAfter: person.validAfter,
-        claims: () => ({ sub, preferred_username: username, ...email }),
+        claims: () => ({ sub, ...claimsOf(person.username) }),
       }
     },
     loadExistingGrant: (ctx) => loadGrant(ctx, clients, isSignInEnded),
@@ -194,6 +200,13 @@ export function createProvider(options: ProviderOptions): Provider {
     includeSid: () => true,
   })
   return provider
+
+  /** The first; but a receiver that asks for the scopes of a transmitter, as all do, means the transmitter. */
+  function defaultAudience(audiences: readonly string[], scope: unknown): string | undefined {
+    const scopes = typeof scope === 'string' ? scope.split(' ') : []
+    const isForTransmitter = scopes.length > 0 && scopes.every((each) => transmitter.scopes.includes(each))
+    return isForTransmitter && audiences.includes(transmitter.audience) ? transmitter.audience : audiences[0]
+  }
 
   function audiencesOf(clientId: string): readonly string[] {
     return clients.get(clientId)?.audiences ?? resources.map(({ audience }) => audience)

@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import type { Logger, Running } from '@countersign/service'
 import { readConfig } from '@countersign/service/config'
+import type { NewsSource } from '@countersign/validator/hold'
 import type { TrustSource } from '@countersign/validator/manifest'
 import type { Validator } from '@countersign/validator/validator'
 import { sweepExpired } from './adapter.ts'
@@ -25,7 +26,7 @@ export interface Surroundings {
   /** Of access tokens of this realm, for each of its audiences. */
   readonly validator: Validator
   /** Holds a first manifest already. */
-  readonly trust: TrustSource
+  readonly trust: TrustSource | NewsSource
   readonly issue: Issue
   /** Counts which clients get tokens. Left out: nobody wants to know. */
   readonly usage?: Pick<Usage, 'count'> | undefined
@@ -49,14 +50,30 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
   const template = issuerTemplate(config, trust)
   const mounted = await Promise.all(
     config.tenants.map(async (tenant) => {
-      const provider = await openTenant(realm, tenant, template.replace('{tenantid}', tenant.id))
-      return { issuer: provider.issuer, answer: provider.callback() }
+      const { provider, transmitter } = await openTenant(
+        realm,
+        tenant,
+        template.replace('{tenantid}', tenant.id),
+      )
+      return { issuer: provider.issuer, answer: provider.callback(), transmitter }
     }),
   )
+  const transmitters = mounted.map(({ transmitter }) => transmitter)
+  const review = (): void => {
+    for (const { review } of transmitters)
+      review().catch((error: Error) => log.error({ error: error.message }, 'a manifest was not told of'))
+  }
+  const leave = 'onNews' in trust ? trust.onNews(review) : () => {}
+  // What came while the tenants were opened.
+  review()
   const server = createRealmServer(mounted).listen(config.listen.port, '127.0.0.1')
   await once(server, 'listening')
   const sweep = setInterval(() => {
-    sweepExpired(database, now()).catch((error: Error) => log.error({ error: error.message }, 'sweep failed'))
+    Promise.all([sweepExpired(database, now()), ...transmitters.map(({ sweep }) => sweep())]).catch(
+      (error: Error) => log.error({ error: error.message }, 'sweep failed'),
+    )
+    // In case that one failed before.
+    review()
   }, SWEEP_MILLISECONDS).unref()
   return {
     ready: {
@@ -65,6 +82,8 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
     },
     stop: async () => {
       clearInterval(sweep)
+      leave()
+      await Promise.all(transmitters.map(({ stop }) => stop()))
       const closed = once(server, 'close')
       server.close()
       server.closeAllConnections()

@@ -5,6 +5,7 @@
 
 import { type Migrations, openDatabase } from '@countersign/service/database'
 import type { Generated, Kysely } from 'kysely'
+import { createSignalTables, type SignalTables } from './signals/schema.ts'
 
 /** What oidc-provider stores: codes, refresh tokens, grants, sessions, interactions, pushed requests, DPoP proofs. */
 export interface ArtifactTable {
@@ -53,7 +54,7 @@ export interface ClientTable {
   metadata: string
 }
 
-export interface Tables {
+export interface Tables extends SignalTables {
   artifact: ArtifactTable
   access_token: AccessTokenTable
   person: PersonTable
@@ -132,4 +133,5 @@ const migrations: Migrations = {
         .execute()
     },
   },
+  '002_signals': createSignalTables,
 }

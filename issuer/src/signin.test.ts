@@ -17,7 +17,15 @@ import { FakeBrowser } from './fake-browser.ts'
 import { authorize, codeFrom, exchangeCode, nextCode, post, signIn } from './flows.ts'
 import { openPeople } from './people.ts'
 import { openIssuerDatabase } from './schema.ts'
-import { clientIds, passSeconds, password, startTestIssuer, type TestIssuer, totpSecret } from './testing.ts'
+import {
+  clientIds,
+  passSeconds,
+  password,
+  quietTransmitter,
+  startTestIssuer,
+  type TestIssuer,
+  totpSecret,
+} from './testing.ts'
 
 const ada = 'ada@home.example'
 
@@ -276,7 +284,9 @@ test('T191 T198 whoever is expelled is signed out everywhere, and signs in again
   const refresh = { grant_type: 'refresh_token', refresh_token: tokens.refresh_token ?? '' }
   passSeconds(1)
   const database = await openIssuerDatabase(join(consumer.folder, 'issuer.sqlite'))
-  const people = openPeople(database, tenants.home, Buffer.alloc(32), () => Math.floor(Date.now() / 1000))
+  const now = (): number => Math.floor(Date.now() / 1000)
+  const signals = quietTransmitter(database, tenants.home, now)
+  const people = openPeople({ database, tenant: tenants.home, totpKey: Buffer.alloc(32), signals, now })
   await people.expel(sub)
   assert.equal(
     (await post(consumer, '/introspect', clientIds.web, { token: refresh.refresh_token }))['active'],

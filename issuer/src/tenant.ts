@@ -23,6 +23,8 @@ import { ACCESS_TOKEN_SECONDS, createProvider } from './provider.ts'
 import { createAccessTokens } from './revocation.ts'
 import type { Database } from './schema.ts'
 import { loadClients, plantSeed } from './seed.ts'
+import { AUDIENCE_PATH, signalScopes } from './signals/routes.ts'
+import { createTransmitter, type Transmitter } from './signals/transmitter.ts'
 import { createSignIn } from './signin.ts'
 import type { Usage } from './usage.ts'
 
@@ -43,11 +45,21 @@ export interface Realm {
   readonly now: () => number
 }
 
+export interface Tenant {
+  readonly provider: Provider
+  readonly transmitter: Pick<Transmitter, 'review' | 'sweep' | 'stop'>
+}
+
+/** One for the realm: which tenant's transmitter a token is for, its issuer says. */
+export function transmitterAudience({ public_url: base }: Pick<IssuerConfig, 'public_url'>): string {
+  return `${base}${AUDIENCE_PATH}`
+}
+
 export async function openTenant(
   realm: Realm,
   tenant: { readonly id: string; readonly name: string },
   issuer: string,
-): Promise<Provider> {
+): Promise<Tenant> {
   const { config, secrets, seed, database, trust, validator, log, now } = realm
   const issue: Issue = async (...request) => {
     try {
@@ -63,7 +75,22 @@ export async function openTenant(
     }
   }
   const scene: Scene = { tenant: tenant.name, host: new URL(issuer).host }
-  const people = openPeople(database, tenant.id, Buffer.from(secrets.totp_key, 'base64url'), now)
+  const key = Buffer.from(secrets.totp_key, 'base64url')
+  const audience = transmitterAudience(config)
+  const transmitter = createTransmitter({
+    database,
+    realm: config.realm,
+    tenant: tenant.id,
+    issuer,
+    audience,
+    issue,
+    trust,
+    reach: { loopback: config.signals.loopback_receivers },
+    key,
+    log,
+    now,
+  })
+  const people = openPeople({ database, tenant: tenant.id, totpKey: key, signals: transmitter, now })
   await plantSeed(database, tenant.id, people, seed)
   const accessTokens = createAccessTokens(database, tenant.id, now)
   const clients = await loadClients(database, tenant.id)
@@ -80,13 +107,15 @@ export async function openTenant(
     )
   }
 
+  const state = { database, tenant: tenant.id, accessTokens, signals: transmitter, now }
   const provider = createProvider({
     issuer,
     scene,
-    adapter: createAdapterFactory({ database, tenant: tenant.id, accessTokens, now }),
+    adapter: createAdapterFactory(state),
     clients,
     people,
     resources: config.resources,
+    transmitter: { audience, scopes: Object.values(signalScopes) },
     cookieKeys: secrets.cookie_keys,
     keys: keyPerAlgorithm(trust.state?.manifest, config.realm),
     isSignInEnded,
@@ -112,9 +141,10 @@ export async function openTenant(
     createIntrospection({
       desk,
       audiencesOf,
-      revokeGrant: (grantId) => revokeGrant(database, tenant.id, grantId, accessTokens),
+      revokeGrant: (grantId) => revokeGrant(state, grantId),
     }),
   )
+  provider.use(transmitter.serve({ provider, validator, accessTokens }))
   provider.use(
     createSignIn({
       provider,
@@ -133,5 +163,6 @@ export async function openTenant(
       'a request failed',
     )
   })
-  return provider
+  await transmitter.start(isSignInEnded)
+  return { provider, transmitter }
 }

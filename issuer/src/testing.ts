@@ -9,8 +9,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { mock } from 'node:test'
 import { createLog } from '@countersign/service'
+import type { NewsSource } from '@countersign/validator/hold'
 import type { Sighting } from '@countersign/validator/sighting'
 import {
+  createTestKey,
   createTestWorld,
   issuers,
   mailAudience,
@@ -22,6 +24,9 @@ import {
 import { createValidator, type Validator } from '@countersign/validator/validator'
 import { configSchema, type SeedClient, seedSchema, tokenExchange } from './config.ts'
 import { openRealm } from './realm.ts'
+import type { Database } from './schema.ts'
+import { createTransmitter, type Transmitter } from './signals/transmitter.ts'
+import { transmitterAudience } from './tenant.ts'
 
 export const calendarAudience = 'https://calendar.countersign.example'
 export const callback = 'https://app.example/callback'
@@ -50,6 +55,10 @@ export interface TestIssuer {
   readonly sightings: readonly Sighting[]
   /** Where the issuer keeps its state. */
   readonly folder: string
+  /** Where it listens, for a process that takes it for whatever stands at its public URL. */
+  readonly url: string
+  /** Tells it that the world has published a manifest. It decides by the newest in any case. */
+  hearNews(): void
   /** While set, the broker answers with it. */
   fault: Error | undefined
   /** The key that the broker signs with; left alone, the realm's first. */
@@ -66,10 +75,13 @@ export const clientIds = {
   mailService: 'mail-service',
   secondMailService: 'second-mail-service',
   calendarService: 'calendar-service',
+  receiver: 'receiver',
+  otherReceiver: 'other-receiver',
 } as const
 
 function sampleClients(
   secretOf: (id: string) => string,
+  transmitter: string,
 ): readonly (Partial<SeedClient> & { client_id: string })[] {
   const web = {
     redirect_uris: [callback],
@@ -85,6 +97,11 @@ function sampleClients(
     { client_id: clientIds.mailService, grant_types: exchange, audiences: [mailAudience] },
     { client_id: clientIds.secondMailService, grant_types: exchange, audiences: [mailAudience] },
     { client_id: clientIds.calendarService, grant_types: exchange, audiences: [calendarAudience] },
+    ...[clientIds.receiver, clientIds.otherReceiver].map((client_id) => ({
+      client_id,
+      grant_types: ['client_credentials'] as const,
+      audiences: [transmitter],
+    })),
   ]
   return clients.map((client) => ({
     ...client,
@@ -95,10 +112,22 @@ function sampleClients(
 
 export async function startTestIssuer(
   realm: TestRealm,
-  options: { readonly world?: TestWorld; readonly backchannelLogoutUri?: string } = {},
+  options: {
+    readonly world?: TestWorld
+    readonly backchannelLogoutUri?: string
+    /** With a key that signs SETs. */
+    readonly signals?: boolean
+    /** One that another issuer has left, to go on from. */
+    readonly folder?: string
+    /** Where it listens. */
+    readonly port?: number
+  } = {},
 ): Promise<TestIssuer> {
   const world = options.world ?? createTestWorld({ now: Math.floor(Date.now() / 1000) })
-  const folder = mkdtempSync(join(tmpdir(), 'issuer-'))
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'issuer-'))
+  const publicUrl = new URL(issuers[realm]).origin
+  const transmitter = transmitterAudience({ public_url: publicUrl })
+  const setKey = options.signals ? addSetKey(world, realm) : undefined
   const write = (name: string, content: object): string => {
     writeFileSync(join(folder, name), JSON.stringify(content), { mode: 0o600 })
     return join(folder, name)
@@ -115,16 +144,15 @@ export async function startTestIssuer(
     ...(realm === 'enterprise' && { totp_secret: totpSecret }),
   }))
   const seed = seedSchema.parse({
-    clients: sampleClients((id) => secrets[id] ?? '').map((client) => ({
+    clients: sampleClients((id) => secrets[id] ?? '', transmitter).map((client) => ({
       ...client,
       ...(client.client_id === clientIds.web && { backchannel_logout_uri: options.backchannelLogoutUri }),
     })),
     people: [...people, { tenant: tenants[0], username: 'ben', password }],
   })
-  const publicUrl = new URL(issuers[realm]).origin
   const config = configSchema.parse({
     realm,
-    listen: { port: 0 },
+    listen: { port: options.port ?? 0 },
     public_url: publicUrl,
     tenants: tenants.map((id, index) => ({ id, name: ['Fabrikam', 'Northwind'][index] })),
     second_factor_required: realm === 'enterprise',
@@ -143,6 +171,7 @@ export async function startTestIssuer(
       { audience: mailAudience, scopes: ['mail.read', 'mail.send'] },
       { audience: calendarAudience, scopes: ['calendar.read'] },
     ],
+    signals: { loopback_receivers: true },
   })
   const sightings: Sighting[] = []
   const tick = (): number => {
@@ -151,20 +180,32 @@ export async function startTestIssuer(
   }
   const validator = createValidator({
     realm,
-    audience: config.resources.map(({ audience }) => audience),
+    audience: [...config.resources.map(({ audience }) => audience), transmitter],
     trust: world.trust,
     onSighting: (sighting) => sightings.push(sighting),
     now: tick,
   })
+  const listeners = new Set<() => void>()
+  const trust: NewsSource = {
+    get state() {
+      return world.trust.state
+    },
+    ageSeconds: () => 0,
+    onNews: (listener) => {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+  }
   const running = await openRealm(config, {
     log: createLog('issuer'),
-    trust: world.trust,
+    trust,
     validator,
     issue: async (type, claims) => {
       tick()
       if (issuer.fault !== undefined) throw issuer.fault
       // As the wire would: what is undefined does not arrive.
       const sent = JSON.parse(JSON.stringify(claims)) as Record<string, unknown>
+      if (type === 'set') return world.issue({ realm, type, claims: sent, ...(setKey && { key: setKey }) })
       const { key } = issuer
       return world.issue({
         realm,
@@ -188,6 +229,10 @@ export async function startTestIssuer(
     folder,
     fault: undefined,
     key: undefined,
+    url: `http://127.0.0.1:${running.ready['port']}`,
+    hearNews: () => {
+      for (const listener of listeners) listener()
+    },
     secrets,
     stop: async () => {
       await running.stop()
@@ -195,4 +240,28 @@ export async function startTestIssuer(
     },
   }
   return issuer
+}
+
+/** A transmitter over nothing but a database, for whoever tells something and needs nobody to hear it. */
+export function quietTransmitter(database: Database, tenant: string, now: () => number): Transmitter {
+  return createTransmitter({
+    database,
+    realm: 'consumer',
+    tenant,
+    issuer: issuers.consumer,
+    audience: transmitterAudience({ public_url: issuers.consumer }),
+    issue: () => Promise.reject(new Error('nothing is signed here')),
+    trust: { state: undefined, ageSeconds: () => 0 },
+    reach: { loopback: false },
+    key: Buffer.alloc(32),
+    log: createLog('issuer'),
+    now,
+  })
+}
+
+/** The key that signs SETs, and nothing else, in this realm from now on. */
+function addSetKey(world: TestWorld, realm: TestRealm): TestKey {
+  const key = createTestKey('RS256')
+  world.publish((draft) => ({ keys: [...draft.keys, world.draftKey(key, realm, { tokenTypes: ['set'] })] }))
+  return key
 }

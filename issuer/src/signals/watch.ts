@@ -1,0 +1,81 @@
+/**
+ * What a new manifest makes true: keys of this tenant that are dead, and sessions that a cutoff or a kill has ended. Each is
+ * told once; what comes back because a block was lifted is forgotten again, and told anew if it falls anew. It goes by the
+ * whole state each time, so that a crash between a manifest and its events loses none of them.
+ * @module
+ */
+
+import type { Manifest } from '@countersign/validator/manifest'
+import type { Database } from '../schema.ts'
+import { type DeadKey, keyRevoked, type SignalEvent, sessionsRevoked, type Teller } from './events.ts'
+import type { ToldTable } from './schema.ts'
+import { liveSessions } from './sessions.ts'
+
+export interface WatchOptions {
+  readonly teller: Teller
+  readonly realm: string
+  /** Whether somebody who signed in at that time has been cut off since. */
+  readonly isSignInEnded: (subject: string, signedInAt: number) => boolean
+  /** Seconds since the epoch. */
+  readonly now: () => number
+}
+
+/** What is to be told under this manifest and was not yet; it counts as told with the transaction. */
+export async function watch(
+  transaction: Database,
+  manifest: Manifest,
+  { teller, realm, isSignInEnded, now }: WatchOptions,
+): Promise<readonly SignalEvent[]> {
+  const { tenant } = teller
+  const keys = deadKeys(manifest, realm, tenant)
+  const newKeys = await tellOnce(transaction, tenant, 'key', keys, ({ kid }) => kid, now())
+  const ended = (await liveSessions(transaction, tenant, now())).filter(({ subject, signedInAt }) =>
+    isSignInEnded(subject, signedInAt),
+  )
+  const newlyEnded = await tellOnce(transaction, tenant, 'session', ended, ({ sid }) => sid, now())
+  return [...newKeys.map(keyRevoked), ...sessionsRevoked(teller, newlyEnded, 'cut_off', now())]
+}
+
+/** Of what is so now, that which was not when this was asked last. */
+async function tellOnce<Item>(
+  transaction: Database,
+  tenant: string,
+  kind: ToldTable['kind'],
+  items: readonly Item[],
+  nameOf: (item: Item) => string,
+  now: number,
+): Promise<readonly Item[]> {
+  const rows = await transaction
+    .selectFrom('signal_told')
+    .where('tenant', '=', tenant)
+    .where('kind', '=', kind)
+    .select('name')
+    .execute()
+  const told = new Set(rows.map(({ name }) => name))
+  const byName = new Map(items.map((item) => [nameOf(item), item]))
+  for (const name of told) {
+    if (byName.has(name)) continue
+    await transaction
+      .deleteFrom('signal_told')
+      .where('tenant', '=', tenant)
+      .where('kind', '=', kind)
+      .where('name', '=', name)
+      .execute()
+  }
+  const fresh = [...byName].filter(([name]) => !told.has(name))
+  for (const [name] of fresh)
+    await transaction.insertInto('signal_told').values({ tenant, kind, name, told_at: now }).execute()
+  return fresh.map(([, item]) => item)
+}
+
+/** Keys that a kill has ended, as far as they spoke for this tenant. Age alone is no reason to distrust anything. */
+function deadKeys(manifest: Manifest, realm: string, tenant: string): readonly DeadKey[] {
+  const dead: DeadKey[] = []
+  for (const key of manifest.keys.values()) {
+    if (key.realm !== realm || !key.tenants.includes(tenant)) continue
+    const { kid, state, revoked, blocked } = key
+    if (state !== 'revoked' && state !== 'blocked') continue
+    dead.push({ kid, state, at: (state === 'revoked' ? revoked : blocked)?.at ?? manifest.issuedAt })
+  }
+  return dead
+}
