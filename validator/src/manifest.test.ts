@@ -330,8 +330,11 @@ test('a cutoff names whom it concerns', () => {
   }
 })
 
-test('a manifest belongs to one charter', () => {
+test('a manifest belongs to one charter, named by its version and its content', () => {
   refuses(publish({ ...payload, charter_version: 2 }), 'version_mismatch')
+  refuses(publish({ ...payload, charter_sha256: createTestWorld().charter.sha256 }), 'version_mismatch')
+  refuses(publish({ ...payload, charter_sha256: undefined }), 'malformed')
+  assert.equal(payload['charter_sha256'], charter.sha256)
   const amended = createTestWorld()
   const before = amended.manifestDocument
   amended.amend()
@@ -360,6 +363,56 @@ test('what was verified before is not taken on trust in the next version', () =>
     { x: consumerKey['y'] },
   ]) {
     assert.throws(() => verifyManifest(segment(withKey(change)), charter, state), DocumentRefusal)
+  }
+})
+
+test('a key that has ended stays in sight, whatever the charter says of it, and vouches for nothing later', () => {
+  const invented = createTestKey('ES256')
+  const { kid } = invented
+  const forged = { kid, ...invented.jwk, attestation: attest({ kid }, manifestKey) }
+  const revoked = { at: world.now, reason: 'stolen' }
+  for (const end of [{ state: 'retired' }, { state: 'revoked', revoked }]) {
+    verifyManifest(
+      publish(withKey({ ...end, max_ttl: 7200, tenants: [tenants.fabrikam], realm: 'gone' })),
+      charter,
+    )
+    const manifest = verifyManifest(publish(withKey({ ...forged, ...end })), charter)
+    const alive = publish({ ...withKey(forged), version: 4 })
+    assert.throws(
+      () => verifyManifest(alive, charter, { charter, manifest }),
+      (error) => error instanceof DocumentRefusal && error.flaw === 'signature_invalid',
+    )
+  }
+})
+
+test('T239: acts are commands and approvals, read for their form alone', () => {
+  const approval = world.approve({ op: 'remove-validator', name: 'gateway-1' })
+  const glass = world.approve({ op: 'break-glass', realm: 'consumer', until: world.now + 60 })
+  const prune = world.approve({ op: 'prune', kids: [createTestKey('ES256').kid] })
+  const unsigned = { payload: approval.payload, signatures: [] }
+  verifyManifest(
+    publish({
+      ...payload,
+      acts: [{ command: 'eyJh.eyJi.c2ln' }, { approval }, { approval: unsigned }],
+      break_glass: [glass],
+      pruned: [prune],
+    }),
+    charter,
+  )
+  for (const change of [
+    { acts: [{}] },
+    { acts: [{ command: 'a.b' }] },
+    { acts: [{ command: 'a.b.c', approval }] },
+    { acts: [{ approval: { payload: 'e30', signatures: [] } }] },
+    { acts: {} },
+    { break_glass: [approval] },
+    { break_glass: [{ ...glass, note: 'x' }] },
+    { pruned: [glass] },
+    withKey({ lifted: approval }),
+    withKey({ lifted: null }),
+    withKey({ early: prune }),
+  ]) {
+    refuses(publish({ ...payload, ...change }), 'malformed')
   }
 })
 

@@ -275,8 +275,9 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
         issuedAt: world.now,
         expiresAt: world.now + DAY_SECONDS,
       }
-      draft = { ...next, ...change(next) }
-      const segment = composeManifest(draft, charter)
+      const wanted = { ...next, ...change(next) }
+      const segment = composeManifest(wanted, charter)
+      draft = wanted
       const [receipt] = witness.append([encodeEntry(manifestEntry(segment, manifestKey.kid))], draft.version)
       manifestDocument = signManifest(segment, receipt as Uint8Array, manifestKey.privateKey)
       state = { charter, manifest: verifyManifest(manifestDocument, charter) }
