@@ -20,6 +20,7 @@ const FILE_MILLISECONDS_MAX = 180_000
 
 const checks: readonly (readonly [command: string, ...args: string[]])[] = [
   ['tsc', '--noEmit'],
+  ['tsc', '--noEmit', '--project', 'authority/browser'],
   ['biome', 'check', '.'],
   ['knip', '--no-progress'],
 ]
