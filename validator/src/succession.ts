@@ -2,7 +2,7 @@
  * Whether a manifest may follow the one that is held. The authority narrows alone: it may block, end and cut off as it
  * likes. Where trust gets wider (a blocked key let go, a key that signs before its time) or history shorter, the manifest
  * has to carry the approval of enough operators for exactly that, and it is verified here: whoever has taken the
- * authority cannot give it. Versions may have been missed in between. Pure. Rules: spec/manifest.md, section 6.
+ * authority cannot give it. Versions may have been missed in between. Pure. Rules: spec/manifest.md, section 5.
  * @module
  */
 

@@ -2,7 +2,7 @@
  * What a validator believes, and how it comes to believe something newer: charters in an unbroken chain from the
  * trust anchor, manifests whose version only grows and that widen nothing unapproved, keys that stay ended once they have
  * ended, and an age that no clock can make look younger. A document that is refused leaves everything as it was. Rules:
- * spec/delivery.md and spec/manifest.md, section 6.
+ * spec/delivery.md and spec/manifest.md, section 5.
  * @module
  */
 
