@@ -41,9 +41,9 @@ export interface Stream extends Wishes {
 }
 
 /** Streams that one client may have. */
-export const STREAMS_MAX = 10
+const STREAMS_MAX = 10
 /** Subjects that one stream may leave out. */
-export const EXCLUSIONS_MAX = 1000
+const EXCLUSIONS_MAX = 1000
 /** Between two verifications. */
 export const VERIFICATION_SECONDS_MIN = 30
 
