@@ -26,6 +26,7 @@ const passphrase = 'the passphrase of this test alone'
 const files = {
   realm: 'consumer',
   keystore: join(folder, 'keystore.age'),
+  folder,
   passphraseFile: join(folder, 'passphrase'),
   trustAnchor: join(folder, 'anchor.json'),
 }
@@ -98,7 +99,7 @@ test('T222 K9 T223: a running signer has no core dumps and no secret in its argu
   const read = (name: string): string => readFileSync(`/proc/${signer.pid}/${name}`, 'utf8')
   assert.match(read('limits'), /Max core file size +0 +0/)
   assert.doesNotMatch(`${read('cmdline')}${read('environ')}`, new RegExp(passphrase))
-  for (const path of [files.keystore, join(folder, 'manifest-seen')])
+  for (const path of [files.keystore, join(folder, 'trust-seen.json')])
     assert.equal(statSync(path).mode & 0o777, 0o600)
   await signer.stop()
 })
@@ -139,7 +140,7 @@ async function failure(change: Partial<typeof files>): Promise<{ code: number; s
       '--trust-anchor',
       trustAnchor,
     ],
-    allowanceOf(keystore, passphraseFile, trustAnchor),
+    allowanceOf({ keystore, folder, passphraseFile, trustAnchor }),
   )
   const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] })
   let said = ''

@@ -7,27 +7,39 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import type { Socket } from 'node:net'
-import { dirname, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Peer, speak } from '@countersign/lines'
 import type { TrustDocuments } from '@countersign/validator/trust'
-import { allowanceOf, confine } from './confine.ts'
+import { allowanceOf, confine, type SignerFiles } from './confine.ts'
 import type { SigningRequest } from './prepare.ts'
-import type { GeneratedKey, KeyCounts, PreparedAnswer, Problem, SignedAnswer } from './signer.ts'
+import type {
+  GeneratedKey,
+  KeyCounts,
+  PreparedAnswer,
+  Problem,
+  SignedAnswer,
+  SignerDescription,
+} from './signer.ts'
 
-export type { GeneratedKey, KeyCounts, PreparedAnswer, Problem, SignedAnswer, SigningRequest }
-
-export interface SignerFiles {
-  readonly realm: string
-  readonly keystore: string
-  readonly passphraseFile: string
-  readonly trustAnchor: string
-  readonly signaturesPerSecondMax?: number | undefined
+export { createSoftToken, missingSoftHsm, type SoftToken } from './softhsm.ts'
+export { isTokenUri } from './token-uri.ts'
+export type {
+  GeneratedKey,
+  KeyCounts,
+  PreparedAnswer,
+  Problem,
+  SignedAnswer,
+  SignerDescription,
+  SignerFiles,
+  SigningRequest,
 }
 
 /** Calls reject with `LineError`; `disconnected` when the process is gone. */
 export interface SignerProcess {
   readonly pid: number
+  /** Who it was when it started. */
+  readonly description: SignerDescription
   /** Settles when the process has ended. */
   readonly exited: Promise<void>
   /** Gives the version of the manifest that is in force now. */
@@ -55,8 +67,13 @@ export async function startSigner(files: SignerFiles): Promise<SignerProcess> {
   const peer = speak(child.stdio[3] as Socket)
   const call = <Result>(method: string, params: object = {}): Promise<Result> =>
     peer.call<Result>(method, params, ANSWER_MILLISECONDS_MAX)
-  const signer: SignerProcess = {
+  const description = await call<SignerDescription>('describe').catch(async (error: Error) => {
+    await stopChild(child, peer, exited)
+    throw new Error(`the signer of ${files.realm} did not start`, { cause: error })
+  })
+  return {
     pid: child.pid as number,
+    description,
     exited,
     trust: async ({ charters, manifest }) =>
       (await call<{ version: number }>('trust', { charters, manifest })).version,
@@ -66,43 +83,34 @@ export async function startSigner(files: SignerFiles): Promise<SignerProcess> {
       (await call<{ signed: readonly (SignedAnswer | Problem)[] }>('sign', { requests })).signed,
     generate: async (request) => {
       const made = await call<GeneratedKey>('generate', request)
-      await syncFolders(files.keystore)
+      await syncFolders(files.folder)
       return made
     },
     counters: async () => (await call<{ keys: readonly KeyCounts[] }>('counters')).keys,
     stop: () => stopChild(child, peer, exited),
     kill: () => void child.kill('SIGKILL'),
   }
-  await signer.counters().catch(async (error: Error) => {
-    await signer.stop()
-    throw new Error(`the signer of ${files.realm} did not start`, { cause: error })
-  })
-  return signer
 }
 
 function spawnConfined(files: SignerFiles): ChildProcess {
-  const [keystore, passphraseFile, trustAnchor] = [
-    resolve(files.keystore),
-    resolve(files.passphraseFile),
-    resolve(files.trustAnchor),
-  ]
+  const { realm, keystore, folder, passphraseFile, trustAnchor, signaturesPerSecondMax } = files
   const { file, args, env } = confine(
     fileURLToPath(new URL('./main.ts', import.meta.url)),
     [
-      ...['--realm', files.realm, '--keystore', keystore],
+      ...['--realm', realm, '--keystore', keystore, '--folder', folder],
       ...['--passphrase-file', passphraseFile, '--trust-anchor', trustAnchor],
-      ...(files.signaturesPerSecondMax === undefined
+      ...(signaturesPerSecondMax === undefined
         ? []
-        : ['--signatures-per-second', String(files.signaturesPerSecondMax)]),
+        : ['--signatures-per-second', String(signaturesPerSecondMax)]),
     ],
-    allowanceOf(keystore, passphraseFile, trustAnchor),
+    allowanceOf(files),
   )
   return spawn(file, args, { env, cwd: '/', stdio: ['ignore', 'ignore', 'inherit', 'pipe'] })
 }
 
 /** The signer may not sync a folder, and without it the names of its new files may not survive a loss of power. */
-async function syncFolders(keystore: string): Promise<void> {
-  for (const folder of [dirname(keystore), join(dirname(keystore), 'counters')]) {
+async function syncFolders(own: string): Promise<void> {
+  for (const folder of [own, join(own, 'counters')]) {
     const handle = await open(folder, 'r')
     await handle.sync().finally(() => handle.close())
   }

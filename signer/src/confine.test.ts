@@ -89,11 +89,12 @@ async function runProbe(): Promise<{
 }> {
   const probe = join(own, 'probe.mjs')
   writeFileSync(probe, program)
-  const allowance = allowanceOf(
-    join(own, 'keystore.age'),
-    join(own, 'passphrase'),
-    join(folder, 'anchor.json'),
-  )
+  const allowance = allowanceOf({
+    keystore: join(own, 'keystore.age'),
+    folder: own,
+    passphraseFile: join(own, 'passphrase'),
+    trustAnchor: join(folder, 'anchor.json'),
+  })
   const { file, args, env } = confine(probe, [], allowance)
   const running = spawn(file, args, { env, cwd: '/', stdio: ['ignore', 'ignore', 'ignore', 'pipe'] })
   let text = ''

@@ -4,36 +4,61 @@
  * @module
  */
 
-import { generateKeyPair, type KeyObject } from 'node:crypto'
-import { promisify } from 'node:util'
 import { LineError } from '@countersign/lines'
-import { type AttestedKey, attestKey, isSubset, readScope } from '@countersign/validator/attestation'
+import {
+  type AttestedKey,
+  isSubset,
+  readScope,
+  verifyAttestation,
+  writeScope,
+} from '@countersign/validator/attestation'
+import { encode } from '@countersign/validator/base64url'
 import type { Charter, CharterRealm } from '@countersign/validator/charter'
-import { DocumentRefusal } from '@countersign/validator/document'
+import { DocumentRefusal, encodePayload, importOnce } from '@countersign/validator/document'
 import type { JsonObject } from '@countersign/validator/json'
-import { type Algorithm, algorithms, importPublicJwk } from '@countersign/validator/jws'
 import { Members } from '@countersign/validator/members'
-import { type HeldKey, type Keystore, publicJwkOf } from './keystore.ts'
+import type { HeldKey, Keystore, UsableKey } from './keystore.ts'
+
+export interface KeyMaking {
+  readonly realm: string
+  readonly keystore: Keystore
+  readonly charter: Charter | undefined
+  readonly now: number
+  /** Whatever else has to be in place before the key counts as made. Throws, and the key is destroyed. */
+  readonly prepare: (key: UsableKey) => Promise<void>
+}
 
 /**
- * A new key for what `request` asks: `{alg, iss, tenants, token_types, max_ttl, audiences?, realm?}`. Throws
- * `LineError`: `malformed`, `wrong_realm`, or `out_of_charter` once a charter is known.
+ * A new key for what `request` asks: `{alg, iss, tenants, token_types, max_ttl, audiences?, realm?, signer?}`. Throws
+ * `LineError`: `malformed`, `wrong_realm`, `wrong_signer`, or `out_of_charter` once a charter is known.
  */
-export async function makeKey(
-  request: unknown,
-  { realm, identityKey, identityJwk }: Pick<Keystore, 'realm' | 'identityKey' | 'identityJwk'>,
-  charter: Charter | undefined,
-  now: number,
-): Promise<HeldKey> {
-  const { realm: asked = realm, ...scope } = refuseMalformed(() => readObject(request))
+export async function makeKey(request: unknown, making: KeyMaking): Promise<HeldKey> {
+  const { realm, keystore, charter, now, prepare } = making
+  const { realm: asked = realm, signer, ...scope } = refuseMalformed(() => readObject(request))
   // A broker that takes one realm's wish to another realm's signer is a deputy confused.
   if (asked !== realm) throw new LineError('wrong_realm', `this signer serves ${realm} alone`)
-  const algorithm = refuseMalformed(() => new Members(scope, 'request').oneOf('alg', algorithms))
-  const privateKey = await generatePrivateKey(algorithm)
-  const { kid } = importPublicJwk(publicJwkOf(privateKey, algorithm))
-  const attested = { ...refuseMalformed(() => readWholeScope({ ...scope, kid, realm })), issuedAt: now }
-  if (charter !== undefined) checkCharter(attested, charter.realms.get(realm), identityJwk.x)
-  return { kid, privateKey, attested, attestation: attestKey(attested, identityKey) }
+  if (signer !== undefined && signer !== keystore.identity.kid)
+    throw new LineError('wrong_signer', 'another signer of this realm was meant')
+  const wanted = refuseMalformed(() => readWholeScope({ ...scope, kid: NO_KEY, realm }))
+  if (charter !== undefined) checkCharter(wanted, charter.realms.get(realm), keystore.identity.kid)
+  return keystore.make(wanted.algorithm, async (key) => {
+    await prepare(key)
+    const attested = { ...wanted, kid: key.kid, issuedAt: now }
+    return { attested, attestation: await attest(attested, keystore.identity) }
+  })
+}
+
+/** A key's name comes with the key; until then it has one that no key has. */
+const NO_KEY = 'A'.repeat(43)
+
+/** As `attestKey` of the validator, by a key that may be in hardware. */
+async function attest(key: AttestedKey, { algorithm, kid, jwk, sign }: UsableKey): Promise<string> {
+  const header = encodePayload({ alg: algorithm, typ: 'key-attestation+jwt', kid })
+  const input = `${header}.${encodePayload({ ...writeScope(key), iat: key.issuedAt })}`
+  const attestation = `${input}.${encode(await sign(input))}`
+  // A fault in the arithmetic can give a private key away, and a wrong attestation spoils a manifest.
+  verifyAttestation(attestation, [jwk])
+  return attestation
 }
 
 function readObject(request: unknown): JsonObject {
@@ -57,10 +82,14 @@ function refuseMalformed<Result>(read: () => Result): Result {
   }
 }
 
-function checkCharter(key: AttestedKey, realm: CharterRealm | undefined, identity: string | undefined): void {
+function checkCharter(
+  key: Omit<AttestedKey, 'issuedAt'>,
+  realm: CharterRealm | undefined,
+  identity: string,
+): void {
   if (
     realm === undefined ||
-    !realm.signers.some(({ x }) => x === identity) ||
+    !realm.signers.some((jwk) => importOnce(jwk).kid === identity) ||
     !realm.issuers.includes(key.issuer) ||
     !isSubset(key.tenants, realm.tenants) ||
     !isSubset(key.tokenTypes, realm.tokenTypes) ||
@@ -68,28 +97,5 @@ function checkCharter(key: AttestedKey, realm: CharterRealm | undefined, identit
     key.lifetimeSecondsMax > realm.lifetimeSecondsMax
   ) {
     throw new LineError('out_of_charter', 'the charter does not allow this realm such a key')
-  }
-}
-
-async function generatePrivateKey(algorithm: Algorithm): Promise<KeyObject> {
-  const { privateKey } = await generatePair(algorithm)
-  return privateKey
-}
-
-const generate = promisify(generateKeyPair)
-
-function generatePair(algorithm: Algorithm): Promise<{ privateKey: KeyObject }> {
-  switch (algorithm) {
-    case 'ES256':
-      return generate('ec', { namedCurve: 'P-256' })
-    case 'EdDSA':
-      return generate('ed25519')
-    case 'PS256':
-    case 'RS256':
-      return generate('rsa', { modulusLength: 3072 })
-    case 'ML-DSA-44':
-      return generate('ml-dsa-44')
-    default:
-      return algorithm satisfies never
   }
 }

@@ -1,19 +1,26 @@
 /**
  * A realm's signer as a process.
  *
- *     main.ts init --keystore FILE --realm REALM (--passphrase-file FILE | --passphrase-fd N)     prints {"jwk": …}
- *     main.ts --keystore FILE --realm REALM --trust-anchor FILE (--passphrase-file FILE | --passphrase-fd N)
- *             [--signatures-per-second N]                                     serves descriptor 3; see confine.ts
+ *     main.ts init KEYSTORE               makes it, prints {"jwk": …}
+ *     main.ts show KEYSTORE               prints {"jwk", "protection", "keys"}
+ *     main.ts destroy KEYSTORE            destroys its keys for good, prints {"left": 0}
+ *     main.ts KEYSTORE --trust-anchor FILE [--signatures-per-second N]        serves descriptor 3; see confine.ts
+ *
+ * where KEYSTORE is --realm REALM (--passphrase-file FILE | --passphrase-fd N) and either --keystore FILE or
+ * --keystore pkcs11:… --folder DIR; then the file holds the PIN.
  * @module
  */
 
 import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { parseTrustAnchor } from '@countersign/validator/charter'
 import { SignerFault } from './fault.ts'
-import { readPassphrase } from './passphrase.ts'
-import { initSigner, openSigner } from './signer.ts'
+import { type KeystorePlace, openKeystore } from './keystores.ts'
+import { readPassphrase, readPin } from './passphrase.ts'
+import { destroySigner, initSigner, openSigner } from './signer.ts'
 import { serveSigner } from './socket.ts'
+import { isTokenUri } from './token-uri.ts'
 
 const SIGNATURES_PER_SECOND_MAX = 20_000
 
@@ -32,6 +39,7 @@ async function run(): Promise<void> {
     allowPositionals: true,
     options: {
       keystore: text,
+      folder: text,
       realm: text,
       'trust-anchor': text,
       'passphrase-file': text,
@@ -39,24 +47,40 @@ async function run(): Promise<void> {
       'signatures-per-second': text,
     },
   })
-  const keystoreFile = required('--keystore', values.keystore)
-  const realm = required('--realm', values.realm)
-  const passphrase = readPassphrase(
+  const keystore = required('--keystore', values.keystore)
+  const isToken = isTokenUri(keystore)
+  const source =
     values['passphrase-file'] ??
-      Number(required('--passphrase-file or --passphrase-fd', values['passphrase-fd'])),
-  )
-  if (positionals[0] === 'init') {
-    const jwk = await initSigner(keystoreFile, passphrase, realm)
-    process.stdout.write(`${JSON.stringify({ jwk })}\n`)
-    return
+    Number(required('--passphrase-file or --passphrase-fd', values['passphrase-fd']))
+  const place = {
+    keystore,
+    folder: isToken ? required('--folder', values.folder) : dirname(keystore),
+    realm: required('--realm', values.realm),
+    secret: isToken ? readPin(source) : readPassphrase(source),
   }
+  switch (positionals[0]) {
+    case undefined:
+      return serve(place, values)
+    case 'init':
+      return print({ jwk: await initSigner(place) })
+    case 'show':
+      return show(place)
+    case 'destroy':
+      return print({ left: await destroySigner(place) })
+    default:
+      throw new SignerFault('there is init, show, destroy and nothing else')
+  }
+}
+
+async function serve(
+  place: KeystorePlace,
+  values: { readonly 'trust-anchor'?: string; readonly 'signatures-per-second'?: string },
+): Promise<void> {
   const anchorFile = required('--trust-anchor', values['trust-anchor'])
   // A key press meant for the whole process group ends the broker, which then ends this process in order.
   process.on('SIGINT', () => {})
   const signer = await openSigner({
-    keystoreFile,
-    passphrase,
-    realm,
+    ...place,
     trustAnchor: parseTrustAnchor(JSON.parse(readFileSync(anchorFile, 'utf8'))),
     signaturesPerSecondMax: Number(values['signatures-per-second'] ?? SIGNATURES_PER_SECOND_MAX),
   })
@@ -67,6 +91,17 @@ async function run(): Promise<void> {
   process.once('SIGTERM', stop)
   await serveSigner(signer, ({ message }) => complain(message))
   await stop()
+}
+
+async function show(place: KeystorePlace): Promise<void> {
+  const keystore = await openKeystore(place)
+  const { identity, protection, keys } = keystore
+  print({ jwk: identity.jwk, protection, keys: keys.map(({ kid }) => kid) })
+  await keystore.close()
+}
+
+function print(answer: object): void {
+  process.stdout.write(`${JSON.stringify(answer)}\n`)
 }
 
 function required(name: string, value: string | undefined): string {

@@ -179,6 +179,7 @@ test('T221: there is nothing to call that signs what it is given', () => {
   assert.deepEqual(methods.sort(), [
     'constructor',
     'counters',
+    'describe',
     'generate',
     'prepare',
     'sign',

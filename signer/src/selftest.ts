@@ -4,14 +4,14 @@
  * @module
  */
 
-import { hash, type KeyObject } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { decode } from '@countersign/validator/base64url'
-import { importPublicJwk, signInput, verifySignature } from '@countersign/validator/jws'
+import { importPublicJwk, verifySignature } from '@countersign/validator/jws'
 import { SignerFault } from './fault.ts'
-import { type Keystore, publicJwkOf } from './keystore.ts'
+import type { Keystore, UsableKey } from './keystore.ts'
 
 /** Throws `SignerFault` when anything comes out wrong. */
-export function testSelf({ identityKey, keys }: Pick<Keystore, 'identityKey' | 'keys'>): void {
+export async function testSelf({ identity, keys }: Pick<Keystore, 'identity' | 'keys'>): Promise<void> {
   // FIPS 180-4, the example of one block.
   if (hash('sha256', 'abc') !== 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad')
     throw new SignerFault('SHA-256 gives a wrong answer here')
@@ -20,19 +20,17 @@ export function testSelf({ identityKey, keys }: Pick<Keystore, 'identityKey' | '
     throw new SignerFault('a known ES256 signature does not verify here')
   if (verifySignature('ES256', importPublicJwk(key).key, `${input}.`, decode(signature)))
     throw new SignerFault('an ES256 signature over something else verifies here')
-  testKey(identityKey, 'EdDSA')
-  for (const { privateKey, attested } of keys) testKey(privateKey, attested.algorithm)
+  for (const each of [identity, ...keys]) await testKey(each)
 }
 
-function testKey(privateKey: KeyObject, algorithm: HeldAlgorithm): void {
-  const { key, kid } = importPublicJwk(publicJwkOf(privateKey, algorithm))
+/** Throws `SignerFault` when the key does not verify its own signature. */
+export async function testKey({ kid, jwk, algorithm, sign }: UsableKey): Promise<void> {
+  const { key } = importPublicJwk(jwk)
   // Not a JWS: it has no dot, so that it can be taken for no token.
   const input = 'countersign signer self-test'
-  if (!verifySignature(algorithm, key, input, signInput(algorithm, privateKey, input)))
+  if (!verifySignature(algorithm, key, input, await sign(input)))
     throw new SignerFault(`the key ${kid} does not verify its own signature`)
 }
-
-type HeldAlgorithm = Keystore['keys'][number]['attested']['algorithm']
 
 /** RFC 7515, appendix A.3. */
 const known = {

@@ -5,16 +5,16 @@
  * @module
  */
 
-import type { KeyObject } from 'node:crypto'
 import { decode, encode } from '@countersign/validator/base64url'
 import { encodePayload } from '@countersign/validator/document'
 import { headerTypes } from '@countersign/validator/entry'
-import { signInput, verifySignature } from '@countersign/validator/jws'
+import { verifySignature } from '@countersign/validator/jws'
 import { checkLive } from '@countersign/validator/key-state'
 import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
 import { decodeReceipt, type VerifiedRoots, verifyReceipt } from '@countersign/validator/receipt'
 import { Refusal } from '@countersign/validator/refusal'
 import { SignerFault } from './fault.ts'
+import type { Sign } from './keystore.ts'
 import type { Draft } from './prepare.ts'
 
 /** A draft that has a serial, and so an entry that the log can hold. */
@@ -24,14 +24,15 @@ export interface Prepared extends Draft {
   readonly leafHash: Uint8Array
 }
 
-/** The token, or throws `Refusal('receipt_invalid')`. A signature that does not verify is a `SignerFault`. */
-export function signPrepared(
+/** The token, or throws `Refusal('receipt_invalid')`. A signature that does not verify is a `SignerFault`,
+ * a token that has gone a `TokenFault`. */
+export async function signPrepared(
   { type, key, payloadSegment, ...prepared }: Prepared,
   rcpt: string,
-  privateKey: KeyObject,
+  sign: Sign,
   { logs }: Manifest,
   verifiedRoots: VerifiedRoots,
-): string {
+): Promise<string> {
   const receipt = decodeReceipt(decode(rcpt))
   const log = logs.get(receipt.keyId)
   // A validator makes the entry from the receipt's serial, so a receipt that names another would be worth nothing.
@@ -40,7 +41,7 @@ export function signPrepared(
   verifyReceipt(receipt, prepared.leafHash, log, verifiedRoots)
   const header = { alg: key.algorithm, typ: headerTypes[type], kid: key.kid, rcpt }
   const input = `${encodePayload(header)}.${payloadSegment}`
-  const signature = signInput(key.algorithm, privateKey, input)
+  const signature = await sign(input)
   if (!verifySignature(key.algorithm, key.publicKey, input, signature))
     throw new SignerFault('a signature does not verify and was not released')
   return `${input}.${encode(signature)}`

@@ -5,12 +5,12 @@
 
 import assert from 'node:assert/strict'
 import { copyFileSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { decode } from '@countersign/validator/base64url'
 import { decodeEntry } from '@countersign/validator/entry'
 import { createTestWorld, issuers, tenants } from '@countersign/validator/testing'
-import { openKeystore } from './keystore.ts'
+import { openKeystore } from './keystores.ts'
 import { openSigner } from './signer.ts'
 import { draftKey, openTestSigner, scopeRequest, type TestSigner } from './testing.ts'
 
@@ -51,7 +51,7 @@ test('after an orderly stop serials go on without a gap', async () => {
   assert.equal(first && 'entry' in first && decodeEntry(decode(first.entry)).serial, before + 1)
   await again.stop()
   opened.splice(opened.indexOf(signer), 1)
-  rmSync(dirname(signer.options.keystoreFile), { recursive: true })
+  rmSync(signer.options.folder, { recursive: true })
 })
 
 test('calls at the same time are answered in the order of their serials, whichever keys they use', async () => {
@@ -76,8 +76,8 @@ test('calls at the same time are answered in the order of their serials, whichev
 
 test('K12: a signer whose counters or memory of manifests are gone does not start', async () => {
   const signer = await newSigner()
-  const folder = dirname(signer.options.keystoreFile)
-  for (const file of ['manifest-seen', join('counters', signer.kid)]) {
+  const folder = signer.options.folder
+  for (const file of ['trust-seen.json', join('counters', signer.kid)]) {
     copyFileSync(join(folder, file), join(folder, 'kept'))
     rmSync(join(folder, file))
     await assert.rejects(openSigner(signer.options), { name: 'SignerFault', message: /ENOENT/ })
@@ -97,9 +97,15 @@ test('T112: an older manifest is refused, also after a crash', async () => {
   const old = { charters: world.charterDocuments, manifest: world.manifestDocument }
   world.setState(signer.kid, 'blocked')
   await signer.bringTrust()
-  await assert.rejects(signer.signer.trust(old), { code: 'trust_refused', message: /older/ })
+  await assert.rejects(signer.signer.trust(old), {
+    code: 'trust_refused',
+    message: /no newer than the one held/,
+  })
   await signer.crash()
-  await assert.rejects(signer.signer.trust(old), { code: 'trust_refused', message: /older/ })
+  await assert.rejects(signer.signer.trust(old), {
+    code: 'trust_refused',
+    message: /no newer than the one held/,
+  })
   await assert.rejects(signer.prepare(), { code: 'signer_unavailable' })
   await signer.bringTrust()
   assert.equal(await signer.refusal({}), 'no_active_key')
@@ -119,12 +125,8 @@ test('T114: another manifest under a version that was seen is refused, also afte
 
 test('trust that others approved is refused, whoever brings it', async () => {
   const signer = await newSigner()
-  const { identityJwk } = await openKeystore(
-    signer.options.keystoreFile,
-    signer.options.passphrase,
-    'consumer',
-  )
-  const others = createTestWorld({ identities: { consumer: identityJwk } })
+  const { identity } = await openKeystore(signer.options)
+  const others = createTestWorld({ identities: { consumer: identity.jwk } })
   const brought = { charters: others.charterDocuments, manifest: others.manifestDocument }
   await assert.rejects(signer.signer.trust(brought), { code: 'trust_refused' })
   for (const nonsense of [{}, { charters: {}, manifest: {} }, { charters: [], manifest: null }])
@@ -154,23 +156,42 @@ test('a key is used only while the manifest lets it sign', async () => {
 test('K5 F5: a key older than the policy signs no more, whatever the manifest says', async () => {
   const signer = await newSigner()
   const { world } = signer
-  const days = 14 * 24 * 3600
-  world.now += Math.floor(days * 1.1)
-  const renew = (): void => {
+  const daySeconds = 24 * 3600
+  const renew = (signUntil: number): void => {
     world.publish(({ keys }) => ({
+      expiresAt: world.now + 3600,
       keys: keys.map((key) => ({
         ...key,
         notBefore: world.now - 3600,
-        signUntil: world.now + 3600,
-        verifyUntil: world.now + 7200,
+        signUntil,
+        verifyUntil: signUntil + 3600,
       })),
     }))
   }
-  renew()
+  world.now += daySeconds
+  renew(world.now)
   await signer.bringTrust()
   assert.equal(await signer.refusal({}), 'prepared')
   world.now += 1
   assert.equal(await signer.refusal({}), 'no_active_key')
+  // Neither signer nor validator would take a manifest that lets it sign beyond its age.
+  world.now += 13 * daySeconds
+  assert.throws(() => renew(world.now + 600), { flaw: 'out_of_charter' })
+})
+
+test('T112: a key that has ended stays ended, in a newer manifest too, also after a crash', async () => {
+  const signer = await newSigner()
+  const { world } = signer
+  const kid = await signer.addKey('EdDSA')
+  const alive = world.draft.keys
+  world.setState(kid, 'revoked')
+  await signer.bringTrust()
+  world.publish(() => ({ keys: alive }))
+  await assert.rejects(signer.bringTrust(), { code: 'trust_refused' })
+  await signer.crash()
+  await assert.rejects(signer.bringTrust(), { code: 'trust_refused' })
+  world.publish(() => ({ keys: alive.filter((key) => key.kid !== kid) }))
+  await assert.rejects(signer.bringTrust(), { code: 'trust_refused' })
 })
 
 test('an expired manifest lets nothing be prepared', async () => {
@@ -182,14 +203,13 @@ test('an expired manifest lets nothing be prepared', async () => {
 test('F4 F6: a key that was retired or revoked leaves the keystore, so that nobody can steal it later', async () => {
   const signer = await newSigner()
   const { world } = signer
-  const { keystoreFile, passphrase } = signer.options
   const kept = signer.kid
   for (const state of ['retired', 'revoked'] as const) {
     const kid = await signer.addKey('EdDSA')
     const waiting = await signer.prepare({ alg: 'EdDSA' })
     world.setState(kid, state)
     await signer.bringTrust()
-    const { keys } = await openKeystore(keystoreFile, passphrase, 'consumer')
+    const { keys } = await openKeystore(signer.options)
     assert.deepEqual(
       keys.map((key) => key.kid),
       [kept],
@@ -230,8 +250,8 @@ test('T265: what is prepared and never signed is bounded', async () => {
 
 test('T222: a key is made for this realm, inside its charter, or not at all', async () => {
   const signer = await newSigner()
-  const folder = dirname(signer.options.keystoreFile)
-  const before = [readFileSync(signer.options.keystoreFile), readdirSync(join(folder, 'counters')).length]
+  const folder = signer.options.folder
+  const before = [readFileSync(signer.options.keystore), readdirSync(join(folder, 'counters')).length]
   const enterprise = { iss: issuers.enterprise, tenants: [tenants.fabrikam] }
   for (const [change, code] of [
     [{ realm: 'enterprise' }, 'wrong_realm'],
@@ -252,7 +272,7 @@ test('T222: a key is made for this realm, inside its charter, or not at all', as
     )
   await assert.rejects(signer.signer.generate(null), { code: 'malformed' })
   assert.deepEqual(
-    [readFileSync(signer.options.keystoreFile), readdirSync(join(folder, 'counters')).length],
+    [readFileSync(signer.options.keystore), readdirSync(join(folder, 'counters')).length],
     before,
   )
 })

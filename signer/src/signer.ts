@@ -1,46 +1,36 @@
 /**
  * One realm's signer: its keys, what it believes, what it has prepared. There is no call that signs bytes; what may be
- * asked is `prepare`, `sign`, `generate`, `trust` and `counters`, and each is answered out of what the signer has
+ * asked is `prepare`, `sign`, `generate`, `trust`, `describe` and `counters`, and each is answered out of what the signer has
  * verified itself. Protocol: spec/signing.md.
  * @module
  */
 
-import { mkdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { LineError } from '@countersign/lines'
 import { encode } from '@countersign/validator/base64url'
 import type { TrustAnchor } from '@countersign/validator/charter'
 import { encodeEntry, entryOf, leafHash } from '@countersign/validator/entry'
 import type { PublicJwk } from '@countersign/validator/jws'
-import type { ManifestKey, TrustState } from '@countersign/validator/manifest'
+import type { Manifest, ManifestKey, TrustState } from '@countersign/validator/manifest'
 import { VerifiedRoots } from '@countersign/validator/receipt'
 import { Refusal } from '@countersign/validator/refusal'
 import { Counter } from './counter.ts'
+import { TokenFault } from './fault.ts'
 import { makeKey } from './generate.ts'
-import {
-  createKeystore,
-  type HeldKey,
-  type Keystore,
-  openKeystore,
-  publicJwkOf,
-  replaceKeystore,
-} from './keystore.ts'
+import type { HeldKey, Keystore, Protection, UsableKey } from './keystore.ts'
+import { createKeystore, type KeystorePlace, openKeystore } from './keystores.ts'
 import { type Draft, draftToken } from './prepare.ts'
 import { RateCap } from './rate.ts'
-import { testSelf } from './selftest.ts'
+import { testKey, testSelf } from './selftest.ts'
 import { checkStillSigning, type Prepared, signPrepared } from './sign.ts'
 import { Trusted } from './trusted.ts'
 
-export interface SignerOptions {
-  readonly keystoreFile: string
-  readonly passphrase: string
-  readonly realm: string
+export interface SignerOptions extends KeystorePlace {
   readonly trustAnchor: TrustAnchor
   readonly signaturesPerSecondMax: number
   /** Seconds since the epoch. */
   readonly now?: () => number
-  /** Milliseconds on a clock that never jumps. */
-  readonly monotonic?: () => number
 }
 
 /** Why one of several requests was not answered. */
@@ -60,6 +50,13 @@ export interface GeneratedKey {
   readonly jwk: PublicJwk
   readonly attestation: string
 }
+/** Who a signer is, and how its keys are kept. */
+export interface SignerDescription {
+  /** Thumbprint of the identity key. */
+  readonly identity: string
+  readonly protection: Protection
+  readonly keys: readonly string[]
+}
 export interface KeyCounts {
   readonly kid: string
   readonly prepared: number
@@ -77,40 +74,57 @@ const KEY_COUNT_MAX = 256
 const AGE_FACTOR_MAX = 1.1
 
 /** Makes the folder of a new signer and gives the public half of its identity key, which the charter will name. */
-export async function initSigner(file: string, passphrase: string, realm: string): Promise<PublicJwk> {
-  const { identityJwk } = await createKeystore(file, passphrase, realm)
-  await mkdir(counterFolder(file), { mode: 0o700 })
-  Trusted.create(seenFile(file))
-  return identityJwk
+export async function initSigner(place: KeystorePlace): Promise<PublicJwk> {
+  const { folder } = place
+  await mkdir(counterFolder(folder), { recursive: true, mode: 0o700 })
+  Trusted.create(seenFile(folder))
+  // Last: a folder with a keystore is whole.
+  const keystore = await createKeystore(place)
+  await keystore.close()
+  return keystore.identity.jwk
 }
 
 /** Opens the keystore, tests itself and goes on where its counters left off. Throws `SignerFault`. */
 export async function openSigner(options: SignerOptions): Promise<Signer> {
-  const { keystoreFile, passphrase, realm, trustAnchor, now = () => Date.now() / 1000 } = options
-  const keystore = await openKeystore(keystoreFile, passphrase, realm)
-  testSelf(keystore)
-  using opened = new DisposableStack()
-  const trusted = opened.adopt(new Trusted(seenFile(keystoreFile), trustAnchor, now), (each) => each.close())
+  const { folder, trustAnchor, now = () => Date.now() / 1000 } = options
+  await using opened = new AsyncDisposableStack()
+  const keystore = opened.adopt(await openKeystore(options), (each) => each.close())
+  await testSelf(keystore)
+  const trusted = new Trusted(seenFile(folder), trustAnchor, now)
   const counters = new Map<string, Counter>()
   for (const { kid } of keystore.keys)
     counters.set(
       kid,
-      opened.adopt(new Counter(counterFile(keystoreFile, kid)), (each) => each.close()),
+      opened.adopt(new Counter(counterFile(folder, kid)), (each) => each.close()),
     )
   opened.move()
   return new Signer({ ...options, now }, keystore, trusted, counters)
 }
 
-function counterFolder(keystoreFile: string): string {
-  return join(dirname(keystoreFile), 'counters')
+/** Destroys a signer's keys for good, then what else is in its folder. Says how many keys are left: none, if all is well. */
+export async function destroySigner(place: KeystorePlace): Promise<number> {
+  const keystore = await openKeystore(place)
+  try {
+    const left = await keystore.destroyAll()
+    if (left > 0) return left
+    for (const name of [counterFolder(place.folder), seenFile(place.folder)])
+      await rm(name, { recursive: true, force: true })
+    return 0
+  } finally {
+    await keystore.close()
+  }
 }
 
-function counterFile(keystoreFile: string, kid: string): string {
-  return join(counterFolder(keystoreFile), kid)
+function counterFolder(folder: string): string {
+  return join(folder, 'counters')
 }
 
-function seenFile(keystoreFile: string): string {
-  return join(dirname(keystoreFile), 'manifest-seen')
+function counterFile(folder: string, kid: string): string {
+  return join(counterFolder(folder), kid)
+}
+
+function seenFile(folder: string): string {
+  return join(folder, 'trust-seen.json')
 }
 
 interface Waiting extends Prepared {
@@ -126,7 +140,7 @@ export class Signer {
   readonly #verifiedRoots = new VerifiedRoots()
   /** In the order in which they were prepared. */
   readonly #waiting = new Map<number, Waiting>()
-  #keystore: Keystore
+  readonly #keystore: Keystore
   #held: ReadonlyMap<string, HeldKey>
   #nextId = 1
   /** Changes of the keystore, one after the other. */
@@ -155,7 +169,10 @@ export class Signer {
     const { charters, manifest: document } = params
     if (!Array.isArray(charters)) throw new LineError('malformed', 'charters is not a list')
     const { manifest } = this.#trusted.accept(document, charters)
-    await this.#change((keys) => keys.filter(({ kid }) => !hasEnded(manifest.keys.get(kid))))
+    const ended = new Set(this.#held.keys().filter((kid) => hasEnded(manifest.keys.get(kid))))
+    // They stop at once, however long the keystore takes.
+    this.#held = new Map([...this.#held].filter(([kid]) => !ended.has(kid)))
+    await this.#change(() => this.#keystore.destroy(ended))
     return { version: manifest.version }
   }
 
@@ -165,6 +182,8 @@ export class Signer {
   } {
     const requests = readRequests(params.requests)
     const now = this.#options.now()
+    // What is prepared while the token is away costs a serial each and leads nowhere.
+    if (this.#keystore.problem !== undefined) throw lineErrorOf(this.#keystore.problem)
     const keys = this.#signingKeys(now)
     this.#forgetLate()
     const drafts = requests.map((request) => attempt(() => this.#admit(draftToken(request, keys, now))))
@@ -175,41 +194,43 @@ export class Signer {
   }
 
   /** Signs what was prepared and has a receipt. Each prepared request is answered once, whatever the answer. */
-  sign(params: { readonly requests: readonly unknown[] }): {
+  async sign(params: { readonly requests: readonly unknown[] }): Promise<{
     readonly signed: readonly (SignedAnswer | Problem)[]
-  } {
+  }> {
     const requests = readRequests(params.requests)
-    const now = this.#options.now()
-    const { manifest } = this.#freshState(now)
+    const { manifest } = this.#freshState(this.#options.now())
+    const signed = await Promise.all(requests.map((request) => this.#signOne(request, manifest)))
     const counts = new Map<string, number>()
-    const signed = requests.map((request) =>
-      attempt(() => {
-        const { id, receipt } = readReceiptOf(request)
-        const prepared = this.#takeWaiting(id)
-        const { kid } = prepared.key
-        checkStillSigning(manifest.keys.get(kid), now)
-        const held = this.#held.get(kid)
-        if (held === undefined) throw new Refusal('unknown_key', { kid })
-        const token = signPrepared(prepared, receipt, held.privateKey, manifest, this.#verifiedRoots)
-        counts.set(kid, (counts.get(kid) ?? 0) + 1)
-        return { token }
-      }),
-    )
+    for (const each of signed) if ('kid' in each) counts.set(each.kid, (counts.get(each.kid) ?? 0) + 1)
     // Counted durably first, and only then released: no signature leaves that the counters do not show.
     for (const [kid, count] of counts) this.#counters.get(kid)?.count(count)
-    return { signed }
+    return { signed: signed.map((each) => ('kid' in each ? { token: each.token } : each)) }
   }
 
   /** Makes a key. It is durable before this settles, and nothing signs with it until a manifest says so. */
   async generate(request: unknown): Promise<GeneratedKey> {
-    const charter = this.#trusted.state?.charter
-    const made = await makeKey(request, this.#keystore, charter, Math.floor(this.#options.now()))
-    testSelf({ identityKey: this.#keystore.identityKey, keys: [made] })
-    await this.#change((keys) => {
-      if (keys.length >= KEY_COUNT_MAX) throw new LineError('too_many_keys', 'the keystore is full')
-      return [...keys, made]
+    const making = {
+      realm: this.#options.realm,
+      keystore: this.#keystore,
+      charter: this.#trusted.state?.charter,
+      now: Math.floor(this.#options.now()),
+      prepare: async (key: UsableKey): Promise<void> => {
+        await testKey(key)
+        const { folder } = this.#options
+        this.#counters.set(key.kid, Counter.create(counterFile(folder, key.kid)))
+      },
+    }
+    return this.#change(async () => {
+      if (this.#held.size >= KEY_COUNT_MAX) throw new LineError('too_many_keys', 'the keystore is full')
+      const made = await makeKey(request, making)
+      this.#held = new Map([...this.#held, [made.kid, made]])
+      return { jwk: made.jwk, attestation: made.attestation }
     })
-    return { jwk: publicJwkOf(made.privateKey, made.attested.algorithm), attestation: made.attestation }
+  }
+
+  describe(): SignerDescription {
+    const { identity, protection } = this.#keystore
+    return { identity: identity.kid, protection, keys: [...this.#held.keys()] }
   }
 
   counters(): { readonly keys: readonly KeyCounts[] } {
@@ -227,7 +248,31 @@ export class Signer {
   async stop(): Promise<void> {
     await this.#changing
     for (const counter of this.#counters.values()) counter.close()
-    this.#trusted.close()
+    await this.#keystore.close()
+  }
+
+  async #signOne(request: unknown, manifest: Manifest): Promise<{ kid: string; token: string } | Problem> {
+    try {
+      const { id, receipt } = readReceiptOf(request)
+      const prepared = this.#takeWaiting(id)
+      const { kid } = prepared.key
+      const held = this.#checkSigning(kid)
+      const token = await signPrepared(prepared, receipt, held.sign, manifest, this.#verifiedRoots)
+      // A signature may take its time, and the key may have ended meanwhile.
+      this.#checkSigning(kid)
+      return { kid, token }
+    } catch (error) {
+      return problemOf(error)
+    }
+  }
+
+  /** The key, if it may still sign by the newest manifest. */
+  #checkSigning(kid: string): HeldKey {
+    const now = this.#options.now()
+    checkStillSigning(this.#freshState(now).manifest.keys.get(kid), now)
+    const held = this.#held.get(kid)
+    if (held === undefined) throw new Refusal('unknown_key', { kid })
+    return held
   }
 
   #freshState(now: number): TrustState {
@@ -305,22 +350,10 @@ export class Signer {
     }
   }
 
-  /** Changes which keys are held: counters of new ones first, then the keystore, then memory. */
-  #change(edit: (keys: readonly HeldKey[]) => readonly HeldKey[]): Promise<void> {
-    const changed = this.#changing.then(async () => {
-      const { keystoreFile, passphrase } = this.#options
-      const keys = edit(this.#keystore.keys)
-      if (keys.length === this.#keystore.keys.length) return
-      const next = { ...this.#keystore, keys }
-      const held = indexByKid(keys)
-      // Ended keys stop at once, however long the disk takes.
-      this.#held = new Map([...this.#held].filter(([kid]) => held.has(kid)))
-      for (const kid of held.keys()) {
-        if (!this.#counters.has(kid)) this.#counters.set(kid, Counter.create(counterFile(keystoreFile, kid)))
-      }
-      await replaceKeystore(keystoreFile, passphrase, next)
-      this.#keystore = next
-      this.#held = held
+  /** Changes of the keystore, one after the other. */
+  #change<Result>(change: () => Promise<Result>): Promise<Result> {
+    const changed = this.#changing.then(change).catch((error) => {
+      throw error instanceof TokenFault ? lineErrorOf(error) : error
     })
     this.#changing = changed.catch(() => {})
     return changed
@@ -353,12 +386,20 @@ function attempt<Result>(decide: () => Result): Result | Problem {
   try {
     return decide()
   } catch (error) {
-    if (error instanceof Refusal)
-      return { error: { code: error.reason, message: error.message, retryable: false } }
-    if (error instanceof LineError)
-      return { error: { code: error.code, message: error.message, retryable: error.retryable } }
-    throw error
+    return problemOf(error)
   }
+}
+
+function problemOf(error: unknown): Problem {
+  if (error instanceof Refusal)
+    return { error: { code: error.reason, message: error.message, retryable: false } }
+  if (error instanceof LineError || error instanceof TokenFault)
+    return { error: { code: error.code, message: error.message, retryable: error.retryable } }
+  throw error
+}
+
+function lineErrorOf({ code, message, retryable }: TokenFault): LineError {
+  return new LineError(code, message, { retryable })
 }
 
 function isProblem<Result extends object>(result: Result | Problem): result is Problem {

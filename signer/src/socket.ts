@@ -17,6 +17,7 @@ export async function serveSigner(signer: Signer, onFault: (error: Error) => voi
     prepare: (params) => signer.prepare(params),
     sign: (params) => signer.sign(params),
     generate: (params) => signer.generate(params),
+    describe: () => signer.describe(),
     counters: () => signer.counters(),
   }
   const reported = Object.entries(handlers).map(([name, handler]) => [name, reporting(handler, onFault)])

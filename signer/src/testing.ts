@@ -7,7 +7,7 @@
 
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { decode, encode } from '@countersign/validator/base64url'
 import { decodeEntry } from '@countersign/validator/entry'
 import { type Algorithm, importPublicJwk } from '@countersign/validator/jws'
@@ -19,6 +19,7 @@ import {
   type TestWorld,
   tenants,
 } from '@countersign/validator/testing'
+import type { KeystorePlace } from './keystores.ts'
 import {
   type GeneratedKey,
   initSigner,
@@ -68,32 +69,43 @@ export const scopeRequest = {
   max_ttl: 3600,
 }
 
+export const testSecret = { value: 'correct horse battery staple', stamp: undefined }
+
+/** A signer on a file, or on the token that `options` name. */
 export async function openTestSigner({
   signaturesPerSecondMax = 1_000_000,
-}: Partial<Pick<SignerOptions, 'signaturesPerSecondMax'>> = {}): Promise<TestSigner> {
+  ...token
+}: Partial<
+  Pick<SignerOptions, 'signaturesPerSecondMax' | 'keystore' | 'secret' | 'load'>
+> = {}): Promise<TestSigner> {
   const folders: string[] = []
   const newFolder = (): string => {
     const folder = mkdtempSync(join(tmpdir(), 'countersign-signer-'))
     folders.push(folder)
     return folder
   }
-  const keystoreFile = join(newFolder(), 'keystore.age')
-  const passphrase = 'correct horse battery staple'
-  const identity = await initSigner(keystoreFile, passphrase, 'consumer')
+  const placeIn = (folder: string): KeystorePlace => ({
+    realm: 'consumer',
+    folder,
+    keystore: join(folder, 'keystore.age'),
+    secret: testSecret,
+    monotonic: () => test.milliseconds,
+    ...token,
+  })
+  const test = { milliseconds: 0 } as TestSigner
+  const place = placeIn(newFolder())
+  const identity = await initSigner(place)
   const world = createTestWorld({ identities: { consumer: identity } })
   let options: SignerOptions = {
-    keystoreFile,
-    passphrase,
-    realm: 'consumer',
+    ...place,
     trustAnchor: world.trustAnchor,
     signaturesPerSecondMax,
     now: () => world.now,
-    monotonic: () => test.milliseconds,
   }
   let signer = await openSigner(options)
   let kid = ''
 
-  const test: TestSigner = {
+  const methods: Omit<TestSigner, 'milliseconds'> = {
     world,
     get options() {
       return options
@@ -104,7 +116,6 @@ export async function openTestSigner({
     get kid() {
       return kid
     },
-    milliseconds: 0,
     claims: (change = {}) =>
       JSON.stringify({
         iss: issuers.consumer,
@@ -154,8 +165,8 @@ export async function openTestSigner({
     crash: async () => {
       const crashed = signer
       const survived = newFolder()
-      cpSync(dirname(options.keystoreFile), survived, { recursive: true })
-      options = { ...options, keystoreFile: join(survived, 'keystore.age') }
+      cpSync(options.folder, survived, { recursive: true })
+      options = { ...options, ...placeIn(survived) }
       await crashed.stop()
       signer = await openSigner(options)
     },
@@ -172,6 +183,8 @@ export async function openTestSigner({
     return prepared[0] as PreparedAnswer | Problem
   }
 
+  // Each as it is: what the getters give changes.
+  Object.defineProperties(test, Object.getOwnPropertyDescriptors(methods))
   kid = await test.addKey('ES256')
   return test
 }
@@ -185,5 +198,14 @@ export function draftKey(
   const { kid, algorithm, jwk: bare } = importPublicJwk(jwk)
   // The world wants the private half only to forge with.
   const { privateKey } = world.keys.consumer
-  return world.draftKey({ kid, algorithm, jwk: bare, privateKey }, 'consumer', { attestation, ...change })
+  // After the first of its slot, a key would have to be known for a while before it signs.
+  const early =
+    world.draft.keys.length === 0
+      ? {}
+      : { early: world.approve({ op: 'activate', kid }), notBefore: world.now - 60 }
+  return world.draftKey({ kid, algorithm, jwk: bare, privateKey }, 'consumer', {
+    attestation,
+    ...early,
+    ...change,
+  })
 }

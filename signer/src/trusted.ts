@@ -1,75 +1,79 @@
 /**
  * What this signer believes about its realm: charter and manifest, verified here down to the pinned trust anchor,
- * whoever brought them. The newest version seen is remembered on disk, so that an older one is refused after a restart
- * too: who could show the signer an old manifest could make a revoked key sign again.
+ * whoever brought them. All of it is remembered on disk, the keys that have ended too, so that neither an older manifest
+ * nor a newer one that revives a key is taken after a restart: who could do that could make a revoked key sign again.
  * @module
  */
 
+import { existsSync, readFileSync } from 'node:fs'
 import { LineError } from '@countersign/lines'
 import type { TrustAnchor } from '@countersign/validator/charter'
 import { DocumentRefusal } from '@countersign/validator/document'
 import type { TrustState } from '@countersign/validator/manifest'
-import { SplitView, Trust } from '@countersign/validator/trust'
-import { createRecord, DurableRecord } from './record.ts'
+import { formatRecord, restoreTrust } from '@countersign/validator/state-file'
+import { type Clocks, SplitView, Trust } from '@countersign/validator/trust'
+import { SignerFault } from './fault.ts'
+import { replaceFile, writeNewFile } from './files.ts'
 
-interface Seen {
-  readonly version: number
-  readonly sha256: string
-}
+/** What the file of a signer holds that has not seen a manifest yet. */
+const NOTHING_SEEN = 'null'
 
 export class Trusted {
-  readonly #anchor: TrustAnchor
-  readonly #now: () => number
-  readonly #seen: DurableRecord<Seen>
-  #trust: Trust | undefined
+  readonly #file: string
+  readonly #trust: Trust
+  #isBrought = false
 
-  /** Throws `SignerFault` where the file that remembers is missing. */
+  /** Throws `SignerFault` where the file that remembers is missing or damaged. */
   constructor(file: string, anchor: TrustAnchor, now: () => number) {
-    this.#anchor = anchor
-    this.#now = now
-    this.#seen = new DurableRecord(file)
+    this.#file = file
+    this.#trust = readTrust(file, anchor, { now, monotonic: () => performance.now() })
   }
 
+  /** Makes the file, where there is none: what one remembers must not be taken back. */
   static create(file: string): void {
-    createRecord(file, { version: 0, sha256: '' } satisfies Seen)
+    if (!existsSync(file)) writeNewFile(file, NOTHING_SEEN)
   }
 
   /** Undefined until somebody has brought documents since the start. */
   get state(): TrustState | undefined {
-    return this.#trust?.state
+    return this.#isBrought ? this.#trust.state : undefined
   }
 
   /**
-   * Takes a manifest, and all charters from the first, and remembers the version. Throws `LineError('trust_refused')` for what does not verify, or is older than what was seen before.
+   * Takes a manifest, and all charters from the first, and remembers them. Throws `LineError('trust_refused')` for what
+   * does not verify, is older than what was seen before, or shows a key as alive that has ended.
    */
   accept(manifest: unknown, charters: readonly unknown[]): TrustState {
-    const trust =
-      this.#trust ?? new Trust(this.#anchor, { now: this.#now, monotonic: () => performance.now() })
     try {
-      trust.accept(manifest, charters.slice(trust.state?.charter.version ?? 0))
-      this.#checkSeen(trust)
+      const outcome = this.#trust.accept(manifest, charters.slice(this.#trust.state?.charter.version ?? 0))
+      if (outcome === 'newer' && this.#trust.record !== undefined)
+        replaceFile(this.#file, formatRecord(this.#trust.record))
     } catch (error) {
       if (error instanceof DocumentRefusal || error instanceof SplitView)
         throw new LineError('trust_refused', error.message)
       throw error
     }
-    this.#trust = trust
-    const state = trust.state as TrustState
-    this.#seen.write({ version: state.manifest.version, sha256: trust.manifestSha256 })
-    return state
+    this.#isBrought = true
+    return this.#trust.state as TrustState
   }
+}
 
-  close(): void {
-    this.#seen.close()
+function readTrust(file: string, anchor: TrustAnchor, clocks: Clocks): Trust {
+  const text = readFile(file)
+  if (text === NOTHING_SEEN) return new Trust(anchor, clocks)
+  try {
+    return restoreTrust(text, anchor, clocks)
+  } catch (error) {
+    throw new SignerFault(
+      `${file} is damaged, or of another trust anchor, and what it remembers cannot be made up (${(error as Error).message})`,
+    )
   }
+}
 
-  /** The first manifest after a start has to stand behind the last one before it. */
-  #checkSeen({ state, manifestSha256 }: Trust): void {
-    const { version, sha256 } = this.#seen.value
-    const shown = state?.manifest.version ?? 0
-    if (shown < version)
-      throw new DocumentRefusal('rolled_back', 'the manifest is older than one seen before')
-    if (shown === version && manifestSha256 !== sha256)
-      throw new DocumentRefusal('version_mismatch', 'another manifest was seen under this version')
+function readFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new SignerFault(`${file} cannot be opened (${(error as NodeJS.ErrnoException).code})`)
   }
 }

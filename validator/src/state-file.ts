@@ -36,7 +36,7 @@ export function readStateFile(file: string, anchor: TrustAnchor, clocks: Clocks)
   const text = readPrivateFile(file)
   if (text === undefined) return undefined
   try {
-    return Trust.restore(parseRecord(text), anchor, clocks)
+    return restoreTrust(text, anchor, clocks)
   } catch (error) {
     throw new StateFileFault(file, `is damaged, or of another trust anchor: ${(error as Error).message}`)
   }
@@ -44,8 +44,7 @@ export function readStateFile(file: string, anchor: TrustAnchor, clocks: Clocks)
 
 /** Replaces the file, durably. */
 export async function writeStateFile(file: string, record: TrustRecord): Promise<void> {
-  const { charters, manifest, ended } = record
-  const text = JSON.stringify({ format: FORMAT, charters, manifest, ended: [...ended] })
+  const text = formatRecord(record)
   const fresh = `${file}.${randomBytes(8).toString('hex')}`
   try {
     const handle = await open(fresh, 'wx', 0o600)
@@ -63,6 +62,16 @@ export async function writeStateFile(file: string, record: TrustRecord): Promise
   // Without this the new name may not survive a loss of power.
   const folder = await open(dirname(file), 'r')
   await folder.sync().finally(() => folder.close())
+}
+
+/** What the file holds: for a process that has its own way of writing files. */
+export function formatRecord({ charters, manifest, ended }: TrustRecord): string {
+  return JSON.stringify({ format: FORMAT, charters, manifest, ended: [...ended] })
+}
+
+/** Trust from the text of a record, all of it verified again. Throws `DocumentRefusal` or what reading it throws. */
+export function restoreTrust(text: string, anchor: TrustAnchor, clocks: Clocks): Trust {
+  return Trust.restore(parseRecord(text), anchor, clocks)
 }
 
 function readPrivateFile(file: string): string | undefined {
