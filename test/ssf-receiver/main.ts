@@ -19,6 +19,7 @@ interface Metadata {
 
 /** What it says to a SET that arrives, instead of verifying it. */
 interface Stance {
+  /** 0: it takes the SET in, and the answer never comes. */
   readonly status: number
   readonly err?: string
 }
@@ -154,7 +155,7 @@ async function receive(request: IncomingMessage, response: ServerResponse): Prom
   for await (const chunk of request) chunks.push(chunk as Buffer)
   attempts++
   try {
-    if (stance !== undefined) return answer(response, stance.status, stance.err)
+    if (stance !== undefined && stance.status > 0) return answer(response, stance.status, stance.err)
     if (request.method !== 'POST') return answer(response, 405)
     // RFC 8935 section 2.1.
     if (request.headers['content-type'] !== 'application/secevent+jwt')
@@ -164,6 +165,7 @@ async function receive(request: IncomingMessage, response: ServerResponse): Prom
     if (request.headers.authorization !== authorization) return answer(response, 400, 'authentication_failed')
     const arrival = await verifySet(Buffer.concat(chunks).toString('utf8'))
     arrivals.push(arrival)
+    if (stance?.status === 0) return
     answer(response, 202)
   } catch (error) {
     refusals.push({ err: (error as Error).message, headers: request.headers })
