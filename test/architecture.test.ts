@@ -38,7 +38,7 @@ const planted: Readonly<Record<string, { house: House; found: RegExp }>> = {
     house: house({}, { lines: ['zod'] }),
     found: /lines depends on zod/,
   },
-  'the signer depends on three packages': {
+  'the signer depends on four packages': {
     house: house({}, { signer: ['@countersign/lines', '@countersign/validator', 'age-encryption', 'pino'] }),
     found: /the signer depends on .*pino/,
   },

@@ -6,6 +6,7 @@ set -u
 # package, the command that shows it is there, what is skipped without it
 wanted=(
   "chromium chromium the checks of pages in a browser"
+  "softhsm2 softhsm2-util the tests of keys in a PKCS#11 token"
 )
 
 for line in "${wanted[@]}"; do

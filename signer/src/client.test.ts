@@ -6,17 +6,19 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { decode } from '@countersign/validator/base64url'
+import { decode, encode } from '@countersign/validator/base64url'
 import { decodeEntry } from '@countersign/validator/entry'
+import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
 import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/validator/testing'
 import { type SignerProcess, startSigner } from './client.ts'
 import { allowanceOf, confine } from './confine.ts'
+import { createSoftToken, missingSoftHsm } from './softhsm.ts'
 import { draftKey, scopeRequest } from './testing.ts'
 
 const main = fileURLToPath(new URL('./main.ts', import.meta.url))
@@ -173,6 +175,63 @@ test('K12 T237: a signer that cannot start says why in one line, without a secre
     assert.equal(said.trimEnd().split('\n').length, 1)
     assert.doesNotMatch(said, /of this test|secret|"d":/)
   }
+})
+
+test('K1 K9 T223: a signer on a token runs confined, with nothing but the place of the module’s configuration added', {
+  skip: missingSoftHsm() ?? false,
+}, async () => {
+  const own = join(folder, 'on-token')
+  mkdirSync(own)
+  const token = await createSoftToken(own)
+  const where = { keystore: token.uri, folder: join(own, 'signer'), passphraseFile: token.pinFile }
+  const args = [
+    '--keystore',
+    where.keystore,
+    '--folder',
+    where.folder,
+    '--passphrase-file',
+    where.passphraseFile,
+  ]
+  const run = async (
+    name: string,
+  ): Promise<{ jwk: PublicJwk; protection: string; keys: string[]; left: number }> => {
+    const command = [main, name, '--realm', 'consumer', ...args]
+    const { stdout } = await promisify(execFile)(process.execPath, command, { env: { ...token.environment } })
+    return JSON.parse(stdout)
+  }
+  const { jwk } = await run('init')
+  const others = createTestWorld({ now: world.now, identities: { consumer: jwk } })
+  const trustAnchor = join(own, 'anchor.json')
+  writeFileSync(trustAnchor, JSON.stringify(others.trustAnchor))
+  const signer = await startSigner({
+    realm: 'consumer',
+    ...where,
+    trustAnchor,
+    environment: token.environment,
+  })
+  const { kid } = importPublicJwk(jwk)
+  assert.deepEqual(signer.description, { identity: kid, protection: 'hardware', keys: [] })
+  const key = await signer.generate(scopeRequest)
+  others.publish(({ keys }) => ({ keys: [...keys, draftKey(others, key)] }))
+  await signer.trust({ charters: others.charterDocuments, manifest: others.manifestDocument })
+  const [prepared] = await signer.prepare([request()])
+  const { id, entry } = prepared as { id: number; entry: string }
+  const bytes = decode(entry)
+  const [receipt] = others.witness.append([bytes], decodeEntry(bytes).serial)
+  const [signed] = await signer.sign([{ id, receipt: encode(receipt as Uint8Array) }])
+  assert.ok(signed && 'token' in signed)
+  const environment = readFileSync(`/proc/${signer.pid}/environ`, 'utf8')
+  assert.doesNotMatch(environment, new RegExp(readFileSync(token.pinFile, 'utf8')))
+  const names = environment.split('\0').map((text) => text.split('=')[0])
+  assert.deepEqual(names.filter((name) => name !== '' && name !== 'PWD').sort(), [
+    'SOFTHSM2_CONF',
+    'UV_THREADPOOL_SIZE',
+  ])
+  await signer.stop()
+  const { keys, protection } = await run('show')
+  assert.deepEqual([keys, protection], [[importPublicJwk(key.jwk).kid], 'hardware'])
+  assert.deepEqual(await run('destroy'), { left: 0 })
+  await assert.rejects(run('show'), /cannot be read/)
 })
 
 test('a signer that does not come up is an error to whoever starts it', async () => {

@@ -66,7 +66,7 @@ export async function createTokenKeystore(place: TokenPlace): Promise<Keystore> 
     const label = `${address.object ?? `countersign-${realm}`} ${id.toString('hex')}`
     const identity = { id: id.toString('hex'), jwk: {} as PublicJwk }
     const record = { realm, serial: token.serial, label, identity, keys: [], doomed: [identity.id] }
-    claim(recordFile(folder), record)
+    claim(recordFile(folder), record, token)
     try {
       const { jwk } = generateOn(token, offers(token, 'EdDSA') ? 'EdDSA' : 'ES256', { id, label })
       replaceFile(
@@ -74,8 +74,11 @@ export async function createTokenKeystore(place: TokenPlace): Promise<Keystore> 
         JSON.stringify({ ...record, identity: { ...identity, jwk }, doomed: [] }),
       )
     } catch (error) {
-      destroyOn(token, { id, label })
-      rmSync(recordFile(folder), { force: true })
+      // What cannot be destroyed now is, when init is run again.
+      try {
+        destroyOn(token, { id, label })
+        rmSync(recordFile(folder), { force: true })
+      } catch {}
       throw faultOf(error)
     }
   } finally {
@@ -103,7 +106,8 @@ class TokenKeystore implements Keystore {
   #closing: Promise<void> = Promise.resolve()
   #problem: TokenFault | undefined
   #opening: Promise<void> | undefined
-  #triedAt = Number.NEGATIVE_INFINITY
+  #failedAt = Number.NEGATIVE_INFINITY
+  #wasOpen = false
 
   constructor(place: TokenPlace, record: TokenRecord) {
     this.#place = place
@@ -180,10 +184,10 @@ class TokenKeystore implements Keystore {
     await this.#closing
   }
 
-  /** Looks for the token, unless it was looked for a moment ago. Throws `TokenFault`. */
+  /** Looks for the token, unless that failed a moment ago. Throws `TokenFault`. */
   async reopen(): Promise<void> {
     if (this.#token !== undefined) return
-    const isTooSoon = this.#place.monotonic() - this.#triedAt < REOPEN_MILLISECONDS_MIN
+    const isTooSoon = this.#place.monotonic() - this.#failedAt < REOPEN_MILLISECONDS_MIN
     if (this.#opening === undefined && isTooSoon && this.#problem !== undefined) throw this.#problem
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined
@@ -197,7 +201,6 @@ class TokenKeystore implements Keystore {
   }
 
   async #open(): Promise<void> {
-    this.#triedAt = this.#place.monotonic()
     const { cryptoki, address, pin } = this.#place
     await this.#closing
     let token: Token | undefined
@@ -207,10 +210,12 @@ class TokenKeystore implements Keystore {
       measure(token, this.#handles.get(this.#record.identity.id) as Handle, this.identity.algorithm)
       this.#token = token
       this.#problem = undefined
+      this.#wasOpen = true
       this.#sweep()
     } catch (error) {
+      this.#failedAt = this.#place.monotonic()
       await token?.close()
-      const fault = faultOf(error)
+      const fault = this.#wasOpen ? faultOnReturn(error) : faultOf(error)
       if (fault instanceof TokenFault) this.#problem = fault
       throw fault
     }
@@ -277,6 +282,7 @@ class TokenKeystore implements Keystore {
       return await signOn(token, this.#handleOf(id), algorithm, input)
     } catch (error) {
       this.#lose(token, error)
+      if (isGone(error)) this.#failedAt = this.#place.monotonic()
       throw faultOf(error)
     }
   }
@@ -338,18 +344,35 @@ function measure(token: Token, key: Handle, algorithm: Algorithm): void {
   token.measured(Math.min(...taken))
 }
 
-function claim(file: string, record: TokenRecord): void {
+/** A token that was there and is not found has been taken out: whoever waits may try again. */
+function faultOnReturn(error: unknown): Error {
+  const fault = faultOf(error)
+  const isMissing = fault instanceof TokenFault && fault.code === 'token_missing'
+  return isMissing ? new TokenFault('token_removed', `the token has gone: ${fault.message}`) : fault
+}
+
+/** Writes the first record of a folder; one of an init that was cut short makes way, with what it made. */
+function claim(file: string, record: TokenRecord, token: Token): void {
   try {
     writeNewFile(file, JSON.stringify(record))
+    return
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    throw new SignerFault(`${file} exists; a keystore is never overwritten`)
   }
+  const before = parse(file)
+  if (!wasCutShort(before)) throw new SignerFault(`${file} exists; a keystore is never overwritten`)
+  destroyOn(token, { id: Buffer.from(before.identity.id, 'hex'), label: before.label })
+  replaceFile(file, JSON.stringify(record))
+}
+
+function wasCutShort({ identity, doomed }: TokenRecord): boolean {
+  return doomed.includes(identity.id)
 }
 
 function readRecord({ folder, realm }: TokenPlace): TokenRecord {
   const file = recordFile(folder)
   const record = parse(file)
+  if (wasCutShort(record)) throw new SignerFault(`${file} was cut short while it was made: run init again`)
   if (record.realm !== realm) throw new SignerFault(`${file} is the keystore of another realm`)
   return record
 }
