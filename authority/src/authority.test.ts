@@ -5,14 +5,19 @@
  */
 
 import assert from 'node:assert/strict'
-import { chmodSync, copyFileSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
+import { publicHalf } from '@countersign/validator/document'
 import { followManifest } from '@countersign/validator/follow'
+import type { PublicJwk } from '@countersign/validator/jws'
 import { type Manifest, verifyManifest } from '@countersign/validator/manifest'
 import { readPrivateFile } from '@countersign/validator/private-file'
-import { initAuthority, readManifestKey } from './init.ts'
+import { createTestKey } from '@countersign/validator/testing'
+import { fetchRotation, type RotationStep } from './client.ts'
+import { initAuthority, openManifestKeys } from './init.ts'
 import { startTestAuthority, type TestAuthority } from './testing.ts'
 
 const DAY = 24 * 3600
@@ -26,16 +31,22 @@ async function readManifest(authority: TestAuthority): Promise<Manifest> {
   return verifyManifest(document, authority.world.charter)
 }
 
-test('the first manifest names an active and a standing next key per realm, logged by the witness', async (t) => {
+test('K10: the first manifest names an active and a standing next key per realm and purpose, logged by the witness', async (t) => {
   const authority = await startTestAuthority(t)
   const manifest = await readManifest(authority)
   assert.equal(manifest.version, 1)
-  const keys = [...manifest.keys.values()].map(({ realm, state }) => `${realm} ${state}`)
+  const keys = [...manifest.keys.values()].map(
+    ({ realm, algorithm, tokenTypes, state }) => `${realm} ${algorithm} ${tokenTypes} ${state}`,
+  )
   assert.deepEqual(keys.sort(), [
-    'consumer active',
-    'consumer published',
-    'enterprise active',
-    'enterprise published',
+    'consumer ES256 access,id,logout active',
+    'consumer ES256 access,id,logout published',
+    'consumer RS256 set active',
+    'consumer RS256 set published',
+    'enterprise ES256 access,id,logout active',
+    'enterprise ES256 access,id,logout published',
+    'enterprise RS256 set active',
+    'enterprise RS256 set published',
   ])
   assert.deepEqual(authority.witness.versions, [1])
 })
@@ -147,18 +158,85 @@ test('F5 T124: rotation needs no person: the next key takes over when its turn h
   assert.equal((await readManifest(authority)).keys.get(old.kid)?.state, 'retired')
 })
 
-test('F13: no key takes over by itself while a validator that listens has not heard of it', async (t) => {
+test('F13 K3: no key takes over while an enrolled validator has not heard of it, whether it listens or not', async (t) => {
   const authority = await startTestAuthority(t)
-  const gateway = await authority.enrol('gateway')
-  const stream = await authority.stream('gateway')
+  const { world } = authority
   const { kid } = authority.key('consumer', 'active')
-  authority.world.now += DAY + 1
+  const next = authority.key('consumer', 'published')
+  world.now += DAY
+  // Just enrolled, so that their time is not over.
+  const [gateway] = [await authority.enrol('gateway'), await authority.enrol('away')]
+  const stream = await authority.stream('gateway')
   await authority.running.keeper.keep()
   assert.equal(authority.key('consumer', 'active').kid, kid)
   await authority.acknowledge('gateway', gateway)
   await authority.running.keeper.keep()
-  assert.notEqual(authority.key('consumer', 'active').kid, kid)
+  assert.equal(authority.key('consumer', 'active').kid, kid, 'one that is away counts too')
+  const waiting = await readSlot(authority)
+  assert.deepEqual([waiting.waits_for, waiting.overdue, waiting.next], [['away'], [], next.kid])
+
+  world.now += 60
+  const overdue = await readSlot(authority)
+  assert.deepEqual([overdue.waits_for, overdue.overdue], [[], ['away']])
+  await authority.running.keeper.keep()
+  assert.equal(authority.key('consumer', 'active').kid, next.kid, 'it goes on, and says who is silent')
   await stream.close()
+})
+
+async function readSlot(authority: TestAuthority): Promise<RotationStep> {
+  const { slots } = await fetchRotation(authority.url)
+  return slots.find(({ realm, purpose }) => realm === 'consumer' && purpose === 'token') as RotationStep
+}
+
+test('F5 K5: GET /rotation and GET /metrics say of each slot which key signs, how old it is, and what comes next', async (t) => {
+  const authority = await startTestAuthority(t)
+  const { world } = authority
+  const begun = world.now
+  const [active, next] = [authority.key('consumer', 'active'), authority.key('consumer', 'published')]
+  world.now += 7 * 3600
+  assert.deepEqual(await readSlot(authority), {
+    realm: 'consumer',
+    issuer: active.issuer,
+    purpose: 'token',
+    active: active.kid,
+    next: next.kid,
+    due_at: begun + DAY,
+    waits_for: [],
+    overdue: [],
+    age_ratio: (7 * 3600) / (14 * DAY),
+  })
+  assert.equal((await fetchRotation(authority.url)).leader, true)
+  const text = await (await fetch(`${authority.url}/metrics`)).text()
+  const labels = `realm="consumer",issuer="${active.issuer}",purpose="token"`
+  for (const line of [
+    'countersign_authority_leader 1',
+    'countersign_manifest_version 1',
+    `countersign_slot_keys{${labels},state="published"} 1`,
+    `countersign_slot_keys{${labels},state="revoked"} 0`,
+    `countersign_active_key_age_ratio{${labels},kid="${active.kid}"} ${(7 * 3600) / (14 * DAY)}`,
+    `countersign_rotation_due_timestamp_seconds{${labels}} ${begun + DAY}`,
+    `countersign_rotation_overdue{${labels}} 0`,
+  ]) {
+    assert.ok(text.split('\n').includes(line), line)
+  }
+})
+
+test('R5 L8: nothing that time does ever drops a key from the manifest or its history', async (t) => {
+  const authority = await startTestAuthority(t)
+  const seen = new Set<string>()
+  for (let day = 0; day < 20; day++) {
+    authority.world.now += DAY
+    await authority.running.keeper.keep()
+    await authority.running.keeper.keep()
+    for (const kid of authority.manifest.keys.keys()) seen.add(kid)
+  }
+  assert.ok(seen.size > 80, `${seen.size} keys`)
+  assert.deepEqual(new Set(authority.manifest.keys.keys()), seen)
+  await authority.stop()
+  const database = new DatabaseSync(join(authority.folder, 'authority.db'))
+  const rows = database.prepare('SELECT kid FROM keys').all()
+  database.close()
+  assert.deepEqual(new Set(rows.map(({ kid }) => kid)), seen)
 })
 
 test('a manifest is made anew when half its life is over, also when the authority was away for longer', async (t) => {
@@ -221,11 +299,6 @@ test('R5 T236: a data folder restored from before a kill is refused, so that no 
   assert.deepEqual([answer.status, answer.body['error']], [500, 'behind_log'])
 })
 
-test('T124: a second authority on the same folder does not start', async (t) => {
-  const authority = await startTestAuthority(t)
-  await assert.rejects(authority.start(), /another process/)
-})
-
 test('a block reaches a real validator, and its acknowledgement comes back', async (t) => {
   const authority = await startTestAuthority(t)
   const { url, world } = authority
@@ -259,8 +332,30 @@ test('init makes a manifest key once, for this user only, and prints its public 
   assert.deepEqual(Object.keys(jwk).sort(), ['alg', 'crv', 'kty', 'x', 'y'])
   assert.equal(statSync(join(data, 'manifest-key.json')).mode & 0o777, 0o600)
   assert.throws(() => initAuthority(data), /EEXIST/)
-  assert.equal(readManifestKey(data).asymmetricKeyType, 'ec')
+  assert.deepEqual(publicHalf(openManifestKeys(data).under({ manifestKeys: [jwk] })).jwk, jwk)
   chmodSync(join(data, 'manifest-key.json'), 0o644)
-  assert.throws(() => readManifestKey(data), /can be read by others/)
+  assert.throws(() => openManifestKeys(data), /can be read by others/)
   assert.throws(() => readPrivateFile(join(data, 'manifest-key.json')), /can be read by others/)
+})
+
+test('init --next makes a key beside the first, which is found while the authority runs', (t) => {
+  const data = mkdtempSync(join(tmpdir(), 'countersign-init-'))
+  t.after(() => rmSync(data, { recursive: true }))
+  assert.throws(() => initAuthority(data, { isNext: true }), /init makes the first/)
+  const first = initAuthority(data)
+  const keys = openManifestKeys(data)
+  const [second, third] = [initAuthority(data, { isNext: true }), initAuthority(data, { isNext: true })]
+  const under = (...named: { readonly jwk: PublicJwk }[]): PublicJwk =>
+    publicHalf(keys.under({ manifestKeys: named.map(({ jwk }) => jwk) })).jwk
+  assert.deepEqual(under(first), first.jwk)
+  assert.deepEqual(under(second), second.jwk)
+  assert.deepEqual(under(first, third), third.jwk, 'of several, the last')
+  const strange = createTestKey('ES256')
+  assert.deepEqual(under(second, strange), second.jwk)
+  assert.throws(() => under(strange), { code: 'no_manifest_key' })
+  assert.deepEqual(readdirSync(data).sort(), [
+    'manifest-key-2.json',
+    'manifest-key-3.json',
+    'manifest-key.json',
+  ])
 })

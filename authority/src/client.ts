@@ -5,11 +5,16 @@
  */
 
 import { type KeyObject, randomBytes } from 'node:crypto'
+import type { DocumentSignature, SignedDocument } from '@countersign/validator/document'
+import type { JsonObject } from '@countersign/validator/json'
 import type { PublicJwk } from '@countersign/validator/jws'
 import { signStatement } from '@countersign/validator/statement'
+import type { Probe, Proof } from './canary.ts'
 import { COMMAND_TYPE, type CommandClaims } from './command.ts'
 import type { DenialCode } from './denial.ts'
 
+export type { CanaryResult, Probe, Proof } from './canary.ts'
+export { describeProposal, type InForce } from './changes.ts'
 export type { Operation } from './command.ts'
 
 /** A command as it is given; when and under which name it is sent is added when it is signed. */
@@ -54,6 +59,87 @@ export interface Acks {
   readonly silent: readonly string[]
 }
 
+/** How far a slot (a realm's issuer, and what its keys are for) is with its next key. */
+export interface RotationStep {
+  readonly realm: string
+  readonly issuer: string
+  readonly purpose: 'token' | 'set'
+  /** The key that signs; null while none does. */
+  readonly active: string | null
+  /** The key that stands by. */
+  readonly next: string | null
+  /** When the active key has had its turn: seconds since the epoch. */
+  readonly due_at: number | null
+  /** Validators that have not acknowledged the next key, and for which it waits. */
+  readonly waits_for: readonly string[]
+  /** Those that have been silent for so long that it does not wait for them any more. */
+  readonly overdue: readonly string[]
+  /** Age of the active key as a part of what its charter allows. */
+  readonly age_ratio: number | null
+}
+
+export interface Rotation {
+  /** Whether this authority is the one that rotates. */
+  readonly leader: boolean
+  readonly slots: readonly RotationStep[]
+}
+
+/** Something that several people have to want; `changes` is to be computed anew by whoever decides. */
+export interface Proposal {
+  /** Names the content: the first 22 characters of the base64url SHA-256 of `segment`. */
+  readonly id: string
+  readonly kind: 'charter' | 'approval'
+  readonly state: 'open' | 'expired' | 'outdated' | 'carried_out'
+  readonly payload: JsonObject
+  /** What is signed. */
+  readonly segment: string
+  /** Of a charter: the payload of the one before. */
+  readonly base?: JsonObject
+  readonly changes: readonly string[]
+  /** Operators; who proposed it comes first. */
+  readonly approved_by: readonly string[]
+  readonly needed: number
+  /** Seconds since the epoch. */
+  readonly expires_at: number
+}
+
+/** How far a proposal has come. */
+export interface ApprovalAnswer {
+  readonly approved_by: readonly string[]
+  readonly needed: number
+  /** The manifest that carries it out, once enough have approved. */
+  readonly version?: number
+}
+
+export interface ProposalAnswer extends ApprovalAnswer {
+  readonly id: string
+  readonly expires_at: number
+}
+
+/** Something that was done. */
+export interface ActRecord {
+  /** The newest manifest then: the one that carries it, if it made a difference. */
+  readonly version: number
+  /** Seconds since the epoch. */
+  readonly at: number
+  /** An operation of a command or an approval, or `charter`. */
+  readonly op: string
+  /** Operators; who proposed it comes first. */
+  readonly by: readonly string[]
+  readonly reason: string
+  readonly realm?: string
+  readonly kid?: string
+  readonly kids?: readonly string[]
+  readonly tenant?: string
+  readonly sub?: string
+  readonly name?: string
+  readonly before?: number
+  readonly until?: number
+  readonly charter_version?: number
+  /** What was signed: a compact JWS, or a document. */
+  readonly proof: string | SignedDocument
+}
+
 /** The authority turned a request down, or did not answer (`unreachable`). */
 export class AuthorityError extends Error {
   readonly code: DenialCode | 'unreachable' | 'invalid_answer'
@@ -94,6 +180,11 @@ export async function fetchAcks(authority: string): Promise<Acks> {
   return request(new URL('acks', withSlash(authority)), {})
 }
 
+/** How far each slot is with its next key. */
+export async function fetchRotation(authority: string): Promise<Rotation> {
+  return request(new URL('rotation', withSlash(authority)), {})
+}
+
 /** Whose reports and acknowledgements count. */
 export async function fetchValidators(authority: string): Promise<readonly Enrolled[]> {
   const { validators } = await request<{ validators: Enrolled[] }>(
@@ -103,12 +194,67 @@ export async function fetchValidators(authority: string): Promise<readonly Enrol
   return validators
 }
 
-/** Makes a validator known under its name. Enrolling again with the same key changes nothing. */
-export async function enrol(authority: string, token: string, name: string, jwk: PublicJwk): Promise<void> {
+/** Proposes a charter or an approval that at least one operator has signed. Throws `AuthorityError`. */
+export async function sendProposal(authority: string, document: SignedDocument): Promise<ProposalAnswer> {
+  return request(new URL('proposals', withSlash(authority)), json(document))
+}
+
+/** Adds an operator's signature to a proposal. Throws `AuthorityError`. */
+export async function sendApproval(
+  authority: string,
+  id: string,
+  line: DocumentSignature,
+): Promise<ApprovalAnswer> {
+  return request(new URL(`proposals/${encodeURIComponent(id)}/approvals`, withSlash(authority)), json(line))
+}
+
+/** The proposals that wait for approvals, the newest first. */
+export async function fetchProposals(authority: string): Promise<readonly Proposal[]> {
+  const { proposals } = await request<{ proposals: Proposal[] }>(
+    new URL('proposals', withSlash(authority)),
+    {},
+  )
+  return proposals
+}
+
+/** A proposal, open or not. Its text is the authority's word; `describeProposal` computes it anew. */
+export async function fetchProposal(authority: string, id: string): Promise<Proposal> {
+  return request(new URL(`proposals/${encodeURIComponent(id)}`, withSlash(authority)), {})
+}
+
+/** What was done, the newest first, under manifests below `before`. */
+export async function fetchActs(authority: string, before?: number): Promise<readonly ActRecord[]> {
+  const url = new URL('acts', withSlash(authority))
+  if (before !== undefined) url.searchParams.set('before', String(before))
+  const { acts } = await request<{ acts: ActRecord[] }>(url, {})
+  return acts
+}
+
+function json(body: object): RequestInit {
+  return { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
+}
+
+/** What came of the canaries of the last kills, the newest first. */
+export async function fetchProofs(authority: string): Promise<readonly Proof[]> {
+  const { proofs } = await request<{ proofs: Proof[] }>(new URL('canaries', withSlash(authority)), {})
+  return proofs
+}
+
+/**
+ * Makes a validator known under its name, and where a canary is to be sent after a kill. Enrolling again with the same
+ * key changes nothing but that.
+ */
+export async function enrol(
+  authority: string,
+  token: string,
+  name: string,
+  jwk: PublicJwk,
+  probe?: Probe,
+): Promise<void> {
   await request(new URL('validators', withSlash(authority)), {
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-    body: JSON.stringify({ name, jwk }),
+    body: JSON.stringify({ name, jwk, probe }),
   })
 }
 

@@ -7,6 +7,7 @@
  * @module
  */
 
+import type { ApprovalDocument } from '@countersign/validator/approval'
 import type { Charter } from '@countersign/validator/charter'
 import { DocumentRefusal, importOnce } from '@countersign/validator/document'
 import type { JsonObject } from '@countersign/validator/json'
@@ -15,11 +16,12 @@ import type { Cutoff, Manifest, ManifestKey } from '@countersign/validator/manif
 import { Members } from '@countersign/validator/members'
 import { verifyStatement } from '@countersign/validator/statement'
 import { Denial } from './denial.ts'
+import { brokenGlass } from './glass.ts'
 import {
-  activate,
-  activeKey,
   block,
   CLOCK_SKEW_SECONDS,
+  handOver,
+  isRipe,
   retire,
   revoke,
   type Slot,
@@ -54,11 +56,11 @@ export interface AuthorisedCommand extends CommandClaims {
 /** Whose commands count. */
 export type Authors = Pick<Charter, 'operators' | 'blockKeys'>
 
-/** What a manifest says of keys and cutoffs: what commands and time change. */
-export type Trust = Pick<Manifest, 'keys' | 'cutoffs'>
+/** What a manifest says that commands, approvals and time change. */
+export type Trust = Pick<Manifest, 'keys' | 'cutoffs' | 'breakGlass' | 'pruned'>
 
 /** Before the first manifest. */
-export const noTrust: Trust = { keys: new Map(), cutoffs: [] }
+export const noTrust: Trust = { keys: new Map(), cutoffs: [], breakGlass: [], pruned: [] }
 
 /** A command signed longer ago may come from whoever recorded it. */
 const AGE_SECONDS_MAX = 60
@@ -96,13 +98,36 @@ export function applyCommand<T extends Trust>(
   }
 }
 
-/** Lets the standing next key of a slot take over. A killed key is not waited for: it has nothing left to verify. */
-export function rotate<T extends Trust>(trust: T, slot: Slot, now: number): T {
-  const next = standingNextKey(slot)
-  if (next === undefined) throw new Denial('no_next_key')
-  const active = activeKey(slot)
-  const changed = [activate(next, slot.charter, now), ...(active === undefined ? [] : [retire(active, now)])]
-  return withKeys(trust, changed)
+/**
+ * Lets the next key of a slot take over: the standing one, or another that stands by when that one's time has not come.
+ * Before its time a key signs only while the glass is broken. A killed key is not waited for: it has nothing left to
+ * verify.
+ */
+function rotate<T extends Trust>(trust: T, slot: Slot, now: number): T {
+  const standing = standingNextKey(slot)
+  if (standing === undefined) throw new Denial('no_next_key')
+  const glass = brokenGlass(trust, slot.realm, now)
+  if (glass !== undefined) return handOverEarly(trust, slot, standing, glass, now)
+  const published = slot.keys.filter(({ state }) => state === 'published')
+  const next = [standing, ...published].find((key) => isRipe(key, now))
+  if (next === undefined) throw new Denial('activation_too_early')
+  return withKeys(trust, handOver(slot, next, now))
+}
+
+/** Lets a key take over at once. It carries the approval, for validators that never saw when its time would come. */
+export function handOverEarly<T extends Trust>(
+  trust: T,
+  slot: Slot,
+  next: ManifestKey,
+  approval: ApprovalDocument,
+  now: number,
+): T {
+  const early = isRipe(next, now) ? next.early : approval
+  const changed = handOver(slot, next, now)
+  return withKeys(
+    trust,
+    changed.map((key) => (key.kid === next.kid ? { ...key, early } : key)),
+  )
 }
 
 /** `trust` with these keys put in or replaced. */

@@ -6,6 +6,7 @@
 
 import type { KeyObject } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
+import type { Charter } from '@countersign/validator/charter'
 import { signFreshness } from '@countersign/validator/freshness'
 import type { Published } from './publisher.ts'
 import { createStreams } from './stream.ts'
@@ -14,10 +15,10 @@ import { createStreams } from './stream.ts'
 const RECENT_VERSIONS_MAX = 64
 
 export interface Herald {
-  /** Tells every validator of a new manifest. */
-  proclaim(published: Published): void
-  /** Says again that the newest manifest is the newest. */
-  vouch(): void
+  /** Tells every validator of a new manifest, the newest as of a time: seconds since the epoch. */
+  proclaim(published: Published, asOf: number): void
+  /** Says that the manifest proclaimed last was still the newest as of a time. */
+  vouch(asOf: number): void
   /** What `GET /manifest` answers; undefined before the first. */
   readonly manifest: string | undefined
   /** What acknowledgements name a recent version by. */
@@ -29,16 +30,17 @@ export interface Herald {
   close(): void
 }
 
-export function createHerald(manifestKey: KeyObject, now: () => number): Herald {
+/** `keyUnder` gives the key that signs under a charter. */
+export function createHerald(keyUnder: (charter: Charter) => KeyObject): Herald {
   const streams = createStreams()
   const recent = new Map<number, string>()
   let newest: Published | undefined
   let manifest: string | undefined
 
-  /** Signs that `published` is the newest manifest, as of now. */
-  function renew({ manifest: { version }, document, sha256 }: Published): string {
-    const issuedAt = Math.floor(now())
-    const freshness = signFreshness({ version, manifestSha256: sha256, issuedAt }, manifestKey)
+  /** Signs that `published` was the newest manifest as of that time, which is before anybody looked whether it was. */
+  function renew({ manifest: { version }, charter, document, sha256 }: Published, asOf: number): string {
+    const issuedAt = Math.floor(asOf)
+    const freshness = signFreshness({ version, manifestSha256: sha256, issuedAt }, keyUnder(charter))
     manifest = JSON.stringify({ ...document, freshness })
     return freshness
   }
@@ -49,15 +51,15 @@ export function createHerald(manifestKey: KeyObject, now: () => number): Herald 
   }
 
   return {
-    proclaim: (published) => {
+    proclaim: (published, asOf) => {
       newest = published
       recent.set(published.manifest.version, published.sha256)
       if (recent.size > RECENT_VERSIONS_MAX) recent.delete(recent.keys().next().value as number)
-      renew(published)
+      renew(published, asOf)
       for (const event of manifestEvents()) streams.send(event)
     },
-    vouch: () => {
-      if (newest !== undefined) streams.send({ event: 'freshness', data: renew(newest) })
+    vouch: (asOf) => {
+      if (newest !== undefined) streams.send({ event: 'freshness', data: renew(newest, asOf) })
     },
     get manifest() {
       return manifest

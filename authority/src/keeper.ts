@@ -7,55 +7,75 @@ import type { BrokerAdmin } from '@countersign/broker/client'
 import { isWithin, verifyAttestation } from '@countersign/validator/attestation'
 import type { Charter } from '@countersign/validator/charter'
 import { DocumentRefusal } from '@countersign/validator/document'
-import { type Algorithm, importPublicJwk } from '@countersign/validator/jws'
+import { importPublicJwk } from '@countersign/validator/jws'
 import type { ManifestKey } from '@countersign/validator/manifest'
 import { noTrust, withKeys } from './command.ts'
-import { type Slot, windowOf } from './lifecycle.ts'
+import { Denial } from './denial.ts'
+import { type Circumstances, lastSigner, type Slot, scopeOf, windowOf } from './lifecycle.ts'
 import type { Publisher } from './publisher.ts'
 import { isHalfOver, keepUp, slotsInNeed } from './upkeep.ts'
 
 export interface Keeper {
-  /** Does what is due now, if anything. Throws when broker or witness could not help; the next call tries again. */
+  /** Does what is due now, if anything. Throws when this process does not lead, and when broker or witness could not help; the next call tries again. */
   keep(): Promise<void>
 }
 
 export interface KeeperOptions {
-  readonly charter: Charter
+  /** The newest. */
+  readonly charter: () => Charter
   readonly publisher: Publisher
   readonly broker: Pick<BrokerAdmin, 'generate'>
-  /** Whether every validator that listens has acknowledged the newest manifest. */
-  readonly allHaveHeard: () => boolean
+  readonly circumstances: Circumstances
   readonly now: () => number
 }
 
-export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: KeeperOptions): Keeper {
-  /** Keys that wait for a manifest to be named in: a signer is not asked again because the witness was away. */
-  let made: readonly ManifestKey[] = []
+/** Keys that a charter's signers made, and that no manifest names yet. */
+interface Made {
+  readonly charter: Charter
+  readonly keys: readonly ManifestKey[]
+}
+
+export function createKeeper({ charter, publisher, broker, circumstances, now }: KeeperOptions): Keeper {
+  /** A signer is not asked again because the witness was away. What was made under an earlier charter may not fit. */
+  let made: Made = { charter: charter(), keys: [] }
   let last: Promise<void> = Promise.resolve()
 
-  /** Outside the publisher's turn, so that a broker that hangs holds up no kill. */
-  async function makeKeys(): Promise<void> {
-    const trust = withKeys(publisher.newest?.manifest ?? noTrust, made)
-    for (const slot of slotsInNeed(trust, charter, now())) {
-      made = [...made, await makeKey(slot, broker, Math.floor(now()))]
+  /** Outside the publisher's turn, so that a broker that hangs holds up no kill. Gives the first thing that failed. */
+  async function makeKeys(): Promise<Error | undefined> {
+    if (made.charter !== charter()) made = { charter: charter(), keys: [] }
+    const trust = withKeys(publisher.newest?.manifest ?? noTrust, made.keys)
+    let failure: Error | undefined
+    for (const slot of slotsInNeed(trust, made.charter, now())) {
+      try {
+        const key = await makeKey(slot, broker, Math.floor(now()))
+        made = { ...made, keys: [...made.keys, key] }
+      } catch (error) {
+        // The signer of one realm that is away holds up no other realm.
+        failure ??= error as Error
+      }
     }
+    return failure
   }
 
   async function keep(): Promise<void> {
+    // Keys that another authority would have made already.
+    if (!publisher.leads) throw new Denial('not_leader')
     await publisher.compareWithLog()
-    const failure: Error | undefined = await makeKeys().then(
-      () => undefined,
-      (error) => error,
-    )
+    const failure = await makeKeys()
+    const isFirst = publisher.newest === undefined
     // Without keys there is nothing to begin with; later, what else is due waits for no signer.
-    if (failure !== undefined && publisher.newest === undefined) throw failure
+    if (failure !== undefined && isFirst) throw failure
     const time = Math.floor(now())
+    // Nobody decides by the first manifest before it is there, so nobody has to be waited for.
+    const asked: Circumstances = isFirst ? { ...circumstances, isHeard: () => true } : circumstances
+    let published: readonly ManifestKey[] = []
     await publisher.change((newest) => {
-      const kept = keepUp(newest, charter, made, allHaveHeard(), time)
+      published = made.charter === charter() ? made.keys : []
+      const kept = keepUp(newest, charter(), published, asked, time)
       const isDue = publisher.newest === undefined || isHalfOver(publisher.newest.manifest, time)
       return kept === newest && isDue ? { ...newest } : kept
     })
-    made = []
+    made = { ...made, keys: made.keys.filter((key) => !published.includes(key)) }
     if (failure !== undefined) throw failure
   }
 
@@ -68,17 +88,17 @@ export function createKeeper({ charter, publisher, broker, allHaveHeard, now }: 
   }
 }
 
+/** Validators refuse a key whose age they would have to believe the authority instead of its signer. */
+const SIGNER_CLOCK_SECONDS_MAX = 300
+
 /** Throws unless the signer attested exactly what the slot needs: such a key would spoil every manifest it is in. */
-async function makeKey(
-  { realm, issuer, charter }: Slot,
-  broker: KeeperOptions['broker'],
-  now: number,
-): Promise<ManifestKey> {
-  const algorithm =
-    charter.algorithms.find((name) => name === 'ES256') ?? (charter.algorithms[0] as Algorithm)
-  const { tenants, tokenTypes, lifetimeSecondsMax } = charter
+async function makeKey(slot: Slot, broker: KeeperOptions['broker'], now: number): Promise<ManifestKey> {
+  const { realm, issuer, charter } = slot
+  const { algorithm, tokenTypes } = scopeOf(slot)
+  const { tenants, lifetimeSecondsMax } = charter
   const { jwk, attestation } = await broker.generate({
     realm,
+    signer: lastSigner(charter),
     alg: algorithm,
     iss: issuer,
     tenants,
@@ -86,6 +106,10 @@ async function makeKey(
     max_ttl: lifetimeSecondsMax,
   })
   const imported = importPublicJwk(jwk)
+  const attested = verifyAttestation(attestation, charter.signers.slice(-1))
+  if (Math.abs(attested.issuedAt - now) > SIGNER_CLOCK_SECONDS_MAX) {
+    throw new DocumentRefusal('attestation_invalid', `the clock of the signer of ${realm} is off`)
+  }
   const key: ManifestKey = {
     kid: imported.kid,
     algorithm,
@@ -98,16 +122,14 @@ async function makeKey(
     jwk: imported.jwk,
     publicKey: imported.key,
     state: 'published',
-    ...windowOf(charter, now),
+    ...windowOf(slot, now, attested.issuedAt),
     revoked: undefined,
     blocked: undefined,
+    lifted: undefined,
+    early: undefined,
     attestation,
   }
-  if (
-    imported.algorithm === algorithm &&
-    isWithin(key, verifyAttestation(attestation, charter.signers.slice(-1)))
-  )
-    return key
+  if (imported.algorithm === algorithm && isWithin(key, attested)) return key
   throw new DocumentRefusal(
     'attestation_invalid',
     `the signer of ${realm} made another key than it was asked for`,

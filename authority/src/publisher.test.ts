@@ -8,6 +8,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { decodeEntry } from '@countersign/validator/entry'
 import { createTestWorld, type TestWorld } from '@countersign/validator/testing'
+import { chainOf } from './charters.ts'
 import { openPublisher, type Published, type Publisher, type Witness } from './publisher.ts'
 import { openStore, type Store } from './store.ts'
 
@@ -39,7 +40,9 @@ class Faulty {
       this.#run('status', async () => ({
         logs: [{ origin: this.#world.witness.origin, witness: this.#world.witness.name, state: 'open' }],
         manifestVersion: this.logged.at(-1) ?? 0,
+        charterVersion: this.#world.charter.version,
       })),
+    showCharters: async () => {},
     append: (bytes) =>
       this.#run('append', async () => {
         const { serial } = decodeEntry(bytes)
@@ -63,11 +66,12 @@ function open(
 ): Promise<Publisher> {
   return openPublisher({
     store: faulty.store(),
-    charter: world.charter,
-    manifestKey: world.manifestKey.privateKey,
+    charters: chainOf(world.charterDocuments, world.trustAnchor),
+    manifestKeys: { under: () => world.manifestKey.privateKey },
     witness: faulty.witness,
     lifetimeSeconds: 3600,
     now: () => world.now,
+    leads: () => true,
     onPublished,
   })
 }

@@ -9,19 +9,34 @@ import { readKeyMembers } from '@countersign/validator/charter'
 import { DocumentRefusal, importOnce } from '@countersign/validator/document'
 import type { JsonObject } from '@countersign/validator/json'
 import type { PublicJwk } from '@countersign/validator/jws'
+import type { Manifest } from '@countersign/validator/manifest'
 import { Members } from '@countersign/validator/members'
+import type { Probe } from './canary.ts'
 import type { Acks, Enrolled } from './client.ts'
 import { Denial } from './denial.ts'
-import type { Acknowledged, EnrolledValidator, Store } from './store.ts'
+import { type Hearing, hearingOf } from './rotation.ts'
+import type { Acknowledged, EnrolledValidator, FirstNamed, Store } from './store.ts'
 
 export interface Registry {
-  /** Enrols a validator: `{name, jwk}`. Throws `Denial` when the name is taken by another key. */
+  /** Enrols a validator: `{name, jwk, probe?}`. Throws `Denial` when the name is taken by another key. */
   enrol(request: JsonObject): Promise<void>
   /** Takes an acknowledgement, a compact JWS. `sha256Of` gives the hash of a version. Throws `Denial`. */
   acknowledge(statement: string, sha256Of: (version: number) => string | undefined): void
   /** Who has acknowledged `version`, and who is silent; `connected` are the names with an open stream. */
   progress(version: number, connected: ReadonlySet<string>): Acks
+  /** Who has not acknowledged any manifest that names the key; undefined while none does. */
+  hearing(kid: string, acknowledgeSeconds: number): Hearing | undefined
   enrolled(): readonly Enrolled[]
+  /** Where canaries are sent. */
+  probes(): readonly (Probe & { readonly name: string })[]
+  /** Whether it has acknowledged that version or a later one. */
+  hasApplied(name: string, version: number): boolean
+  /** Stops to wait for a validator, once the store has it no longer. */
+  forget(name: string): void
+  /** Remembers when the keys of a manifest were named first. */
+  note(manifest: Manifest): void
+  /** Learns what another process has written down: enrolments, and acknowledgements that came to it. */
+  follow(): Promise<void>
   /** Writes down what is not yet written. */
   close(): Promise<void>
 }
@@ -38,6 +53,7 @@ export async function openRegistry(
   onFault: (error: Error) => void,
 ): Promise<Registry> {
   const validators = new Map((await store.validators()).map((validator) => [validator.name, validator]))
+  const firstNamed = new Map<string, FirstNamed>(await store.firstNamed())
   const unwritten = new Map<string, Acknowledged>()
   let timer: NodeJS.Timeout | undefined
 
@@ -51,7 +67,7 @@ export async function openRegistry(
 
   return {
     enrol: async (request) => {
-      const enrolled = readEnrolment(request)
+      const enrolled = readEnrolment(request, now())
       const known = validators.get(enrolled.name)
       if (known === undefined) {
         // In memory first, so that of two at once under one name the second already meets the first.
@@ -60,6 +76,10 @@ export async function openRegistry(
       } else if (importOnce(known.jwk).kid !== importOnce(enrolled.jwk).kid) {
         throw new Denial('validator_exists')
       }
+      const { name, probe } = enrolled
+      if (probe === null || isSame(probe, known?.probe)) return
+      validators.set(name, { ...(validators.get(name) ?? enrolled), probe })
+      await store.setProbe(name, probe)
     },
     acknowledge: (statement, sha256Of) => {
       const { validator: name, version, manifestSha256, issuedAt } = verify(statement, validators)
@@ -87,22 +107,62 @@ export async function openRegistry(
         silent: all.filter((validator) => (validator.version ?? 0) < version).map(({ name }) => name),
       }
     },
+    hearing: (kid, acknowledgeSeconds) => {
+      const first = firstNamed.get(kid)
+      return first && hearingOf(first, [...validators.values()], acknowledgeSeconds, now())
+    },
+    note: ({ version, issuedAt, keys }) => {
+      for (const kid of keys.keys()) {
+        if (!firstNamed.has(kid)) firstNamed.set(kid, { version, at: issuedAt })
+      }
+    },
+    follow: async () => {
+      for (const stored of await store.validators()) {
+        const known = validators.get(stored.name)
+        // What came here last may not be written yet.
+        if (known === undefined || (stored.version ?? 0) > (known.version ?? 0)) {
+          validators.set(stored.name, stored)
+        } else if (!isSame(stored.probe, known.probe)) {
+          validators.set(stored.name, { ...known, probe: stored.probe })
+        }
+      }
+    },
     enrolled: () => [...validators.values()].map(({ name, jwk }) => ({ name, jwk })),
+    probes: () =>
+      [...validators.values()].flatMap(({ name, probe }) => (probe === null ? [] : [{ name, ...probe }])),
+    hasApplied: (name, version) => (validators.get(name)?.version ?? 0) >= version,
+    forget: (name) => {
+      validators.delete(name)
+      unwritten.delete(name)
+    },
     close: write,
   }
 }
 
-function readEnrolment(request: JsonObject): EnrolledValidator {
+function readEnrolment(request: JsonObject, now: number): EnrolledValidator {
   try {
     const members = new Members(request, 'enrolment')
     const name = members.text('name', /^[^\p{C}]{1,128}$/u)
     const jwk = readKey(members.object('jwk'))
+    const probe = members.has('probe') ? readProbe(members.object('probe')) : null
     members.end()
-    return { name, jwk, version: null, acknowledgedAt: null }
+    return { name, jwk, enrolledAt: now, version: null, acknowledgedAt: null, probe }
   } catch (error) {
     if (!(error instanceof DocumentRefusal)) throw error
     throw new Denial('enrolment_malformed', error.message)
   }
+}
+
+function readProbe(members: Members): Probe {
+  const probe = { url: members.text('url'), audience: members.text('audience') }
+  members.end()
+  const { protocol, username, password } = URL.canParse(probe.url) ? new URL(probe.url) : new URL('none:')
+  if (['http:', 'https:'].includes(protocol) && username === '' && password === '') return probe
+  throw new Denial('enrolment_malformed', 'a probe is an HTTP address without credentials')
+}
+
+function isSame(a: Probe | null, b: Probe | null | undefined): boolean {
+  return a?.url === b?.url && a?.audience === b?.audience
 }
 
 function readKey(members: Members): PublicJwk {

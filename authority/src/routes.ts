@@ -1,5 +1,5 @@
 /**
- * The authority over HTTP: what everybody may read, and the four things that may be sent. Each thing sent is signed or
+ * The authority over HTTP: what everybody may read, and the few things that may be sent. Each thing sent is signed or
  * carries the enrolment token, so nothing here depends on who can reach the port. Formats: spec/delivery.md,
  * spec/command.md.
  * @module
@@ -9,8 +9,9 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { type JsonObject, parseObject } from '@countersign/validator/json'
 import { Refusal } from '@countersign/validator/refusal'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Acks, CommandAnswer, Enrolled } from './client.ts'
-import { Denial } from './denial.ts'
+import type { Acks, ActRecord, CommandAnswer, Enrolled } from './client.ts'
+import { Denial, type DenialCode } from './denial.ts'
+import type { Proposals } from './proposals.ts'
 
 /** What the routes answer from. */
 export interface Desk {
@@ -21,7 +22,11 @@ export interface Desk {
   acks(): Acks
   enrolled(): readonly Enrolled[]
   openStream(response: FastifyReply['raw'], validator: string | undefined): void
+  /** A manifest that was published under a version, as JSON. */
+  manifestOf(version: number): Promise<string | undefined>
+  acts(before: number | undefined): Promise<readonly ActRecord[]>
   command(token: string): Promise<CommandAnswer>
+  readonly proposals: Proposals
   acknowledge(statement: string): void
   enrol(request: JsonObject): Promise<void>
   /** What has to be sent to be let in. */
@@ -47,9 +52,21 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     routes.get('/manifest', (_request, reply) => sendText(reply, desk.manifest(), 'no_manifest_yet'))
     routes.get('/charter', (_request, reply) => sendText(reply, desk.charter(), 'unknown_charter'))
     routes.get<{ Params: { version: string } }>('/charter/:version', ({ params }, reply) => {
-      const version = /^[1-9]\d{0,9}$/.test(params.version) ? Number(params.version) : 0
-      return sendText(reply, desk.charter(version), 'unknown_charter')
+      return sendText(reply, desk.charter(readVersion(params.version)), 'unknown_charter')
     })
+    routes.get<{ Params: { version: string } }>('/manifest/:version', async ({ params }, reply) =>
+      sendText(reply, await desk.manifestOf(readVersion(params.version)), 'unknown_manifest'),
+    )
+    routes.get<{ Querystring: { before?: unknown } }>('/acts', async ({ query }, reply) => {
+      const before = typeof query.before === 'string' ? readVersion(query.before) : undefined
+      return reply.header('cache-control', 'no-store').send({ acts: await desk.acts(before) })
+    })
+    routes.get('/proposals', async (_request, reply) =>
+      reply.header('cache-control', 'no-store').send({ proposals: await desk.proposals.open() }),
+    )
+    routes.get<{ Params: { id: string } }>('/proposals/:id', async ({ params }, reply) =>
+      reply.header('cache-control', 'no-store').send(await desk.proposals.show(params.id)),
+    )
     routes.get('/trust-anchor', (_request, reply) => sendText(reply, desk.trustAnchor, 'unknown_charter'))
     routes.get('/acks', (_request, reply) => reply.header('cache-control', 'no-store').send(desk.acks()))
     routes.get('/validators', (_request, reply) =>
@@ -60,6 +77,12 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
       desk.openStream(reply.raw, typeof query.validator === 'string' ? query.validator : undefined)
     })
 
+    routes.post('/proposals', async ({ body }, reply) =>
+      reply.send(await desk.proposals.propose(readJson(asText(body), 'proposal_malformed'))),
+    )
+    routes.post<{ Params: { id: string } }>('/proposals/:id/approvals', async ({ params, body }, reply) =>
+      reply.send(await desk.proposals.approve(params.id, readJson(asText(body), 'approval_malformed'))),
+    )
     routes.post('/commands', async ({ body }, reply) => reply.send(await desk.command(asText(body))))
     routes.post('/acks', async ({ body }, reply) => {
       desk.acknowledge(asText(body))
@@ -67,7 +90,7 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     })
     routes.post('/validators', async ({ headers, body }, reply) => {
       if (!isBearer(headers.authorization, desk.enrolmentToken)) throw new Denial('enrolment_not_authorised')
-      await desk.enrol(readJson(asText(body)))
+      await desk.enrol(readJson(asText(body), 'enrolment_malformed'))
       return reply.send({})
     })
   })
@@ -76,7 +99,7 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
 function sendText(
   reply: FastifyReply,
   text: string | undefined,
-  otherwise: 'no_manifest_yet' | 'unknown_charter',
+  otherwise: 'no_manifest_yet' | 'unknown_manifest' | 'unknown_charter',
 ): FastifyReply {
   if (text === undefined) throw new Denial(otherwise)
   return reply.type('application/json').header('cache-control', 'no-store').send(text)
@@ -86,12 +109,17 @@ function asText(body: unknown): string {
   return typeof body === 'string' ? body : ''
 }
 
-function readJson(text: string): JsonObject {
+/** 0 for what is no version. */
+function readVersion(text: string): number {
+  return /^[1-9]\d{0,9}$/.test(text) ? Number(text) : 0
+}
+
+function readJson(text: string, otherwise: DenialCode): JsonObject {
   try {
     return parseObject(text)
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
-    throw new Denial('enrolment_malformed')
+    throw new Denial(otherwise)
   }
 }
 

@@ -1,17 +1,23 @@
 /**
  * What the authority remembers: charters, every manifest that it ever made, who commanded what, and which validators
- * are enrolled and how far each has come. One process at a time holds the file.
+ * are enrolled and how far each has come. Several processes may have the file open; what the control plane decides is
+ * written by the one that holds the lease (lease.ts), whose token is compared in each of these transactions.
  *
  * A version is reserved, durably, before anything of that version is signed or logged. So after a crash at any point
  * the next manifest gets a higher version, and no version ever has two contents.
  * @module
  */
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Migrations, openDatabase } from '@countersign/service/database'
-import type { SignedDocument } from '@countersign/validator/document'
+import { readPayload, type SignedDocument } from '@countersign/validator/document'
 import type { PublicJwk } from '@countersign/validator/jws'
+import { readStatement } from '@countersign/validator/statement'
 import { type Generated, type Kysely, sql } from 'kysely'
-import type { AuthorisedCommand } from './command.ts'
+import type { Probe, Proof } from './canary.ts'
+import { type AuthorisedCommand, COMMAND_TYPE, type CommandClaims } from './command.ts'
+import { Denial } from './denial.ts'
+import type { LeaseBook } from './lease.ts'
 
 export interface StoredManifest {
   readonly version: number
@@ -22,8 +28,17 @@ export interface StoredManifest {
 export interface EnrolledValidator {
   readonly name: string
   readonly jwk: PublicJwk
+  readonly enrolledAt: number
   readonly version: number | null
   readonly acknowledgedAt: number | null
+  /** Where a canary is sent after a kill. */
+  readonly probe: Probe | null
+}
+
+/** The manifest that named a key first, and when that was made. */
+export interface FirstNamed {
+  readonly version: number
+  readonly at: number
 }
 
 export interface Acknowledged {
@@ -39,41 +54,112 @@ export interface CarriedOut {
   readonly at: number
 }
 
-export interface Store {
+/** What somebody proposed, with the approvals that it has: they are the signatures of the document. */
+export interface StoredProposal {
+  readonly id: string
+  readonly kind: 'charter' | 'approval'
+  readonly document: SignedDocument
+  /** The newest charter at that time: whose operators approve, and how many of them. */
+  readonly charterVersion: number
+  readonly proposedAt: number
+  readonly expiresAt: number
+  /** Null until enough have approved. */
+  readonly carriedOutAt: number | null
+}
+
+/** A proposal that was carried out, and the manifest that was the first to know of it. */
+export interface FulfilledProposal extends StoredProposal {
+  readonly version: number
+}
+
+/** What is written down with a manifest, in its transaction. */
+export interface Records {
+  readonly command?: CarriedOut
+  readonly charter?: { readonly version: number; readonly document: SignedDocument }
+  /** A new one, or one that is known with the approvals that it has by now. */
+  readonly proposal?: StoredProposal
+  /** The name of a validator that is enrolled no longer. */
+  readonly removedValidator?: string
+}
+
+export interface Store extends LeaseBook {
   charters(): Promise<SignedDocument[]>
   addCharter(version: number, document: SignedDocument): Promise<void>
   /** The newest manifest that was published. */
   newestManifest(): Promise<StoredManifest | undefined>
+  /** Those that were published after a version, oldest first; of very many, the last. */
+  manifestsAfter(version: number): Promise<StoredManifest[]>
+  /** Every key that was ever published, with the manifest that named it first. */
+  firstNamed(): Promise<[kid: string, first: FirstNamed][]>
+  /** Changes when another process has written something. */
+  writtenByOthers(): Promise<number>
   /** The highest version ever reserved, published or not; 0 before the first. */
   highestVersion(): Promise<number>
   /** The next version, which from now on is never given out again. */
   reserveVersion(now: number): Promise<number>
-  /** Stores a manifest under its reserved version, with the command that it carries. */
-  publishManifest(manifest: StoredManifest, now: number, carriedOut: CarriedOut | undefined): Promise<void>
-  /** Stores a command that left nothing to do. */
-  recordCommand(carriedOut: CarriedOut, version: number): Promise<void>
+  /**
+   * Stores a manifest under its reserved version, with what else there is to write down. It was made from the manifest
+   * of version `after`: when that is not the newest any more, throws `Denial`, `not_leader`.
+   */
+  publishManifest(
+    manifest: StoredManifest & { readonly after: number },
+    now: number,
+    records?: Records,
+  ): Promise<void>
+  /** Stores what left nothing to publish; `version` is the newest manifest. */
+  record(records: Records, version: number): Promise<void>
+  /** A manifest that was published. */
+  manifest(version: number): Promise<SignedDocument | undefined>
   isCommandKnown(jti: string): Promise<boolean>
+  /** What was commanded under versions below `before`, the newest first. */
+  commands(before: number, most: number): Promise<(CarriedOut & { readonly version: number })[]>
+  proposal(id: string): Promise<StoredProposal | undefined>
+  /** Those that were carried out neither yet nor too late: the ones whose time ends after `now`, the newest first. */
+  openProposals(now: number): Promise<StoredProposal[]>
+  /** What was approved and carried out under versions below `before`, the newest first. */
+  fulfilledProposals(before: number, most: number): Promise<FulfilledProposal[]>
   validators(): Promise<EnrolledValidator[]>
   addValidator(name: string, jwk: PublicJwk, now: number): Promise<void>
+  setProbe(name: string, probe: Probe): Promise<void>
+  /** Stores what came of the canaries of a kill; of one kill, the last. */
+  addProof(proof: Proof): Promise<void>
+  /** The newest first. */
+  proofs(most: number): Promise<Proof[]>
   /** Stores acknowledgements, several in one transaction: a thousand validators acknowledge at the same moment. */
   acknowledge(acknowledged: readonly Acknowledged[]): Promise<void>
   close(): Promise<void>
 }
 
-/** Opens the database file. Throws when another process has it. */
+/** How many manifests a process reads at once that was behind; nobody acknowledges older ones. */
+const MANIFESTS_READ_MAX = 64
+
+/** Opens the database file. */
 export async function openStore(file: string): Promise<Store> {
-  const database = await openAlone(file)
+  const database = await openPatiently(file)
+  /** The token of the lease that we hold; who never held one writes only while nobody ever has. */
+  let token = 0
+
+  /** A transaction of the holder of the lease. Throws `Denial`, `not_leader`, and nothing was written. */
+  function asLeader<Result>(write: (transaction: Kysely<Tables>) => Promise<Result>): Promise<Result> {
+    return database.transaction().execute(async (transaction) => {
+      // A write, and the first statement: from here on nobody else writes until the transaction ends.
+      const { numUpdatedRows } = await transaction
+        .updateTable('lease')
+        .set({ token })
+        .where('token', '=', token)
+        .executeTakeFirstOrThrow()
+      if (numUpdatedRows === 0n) throw new Denial('not_leader')
+      return write(transaction)
+    })
+  }
+
   return {
     charters: async () => {
       const rows = await database.selectFrom('charters').select('document').orderBy('version').execute()
       return rows.map(({ document }) => JSON.parse(document) as SignedDocument)
     },
-    addCharter: async (version, document) => {
-      await database
-        .insertInto('charters')
-        .values({ version, document: JSON.stringify(document) })
-        .execute()
-    },
+    addCharter: (version, document) =>
+      asLeader((transaction) => insertCharter(transaction, version, document)),
     newestManifest: async () => {
       const row = await database
         .selectFrom('manifests')
@@ -83,6 +169,27 @@ export async function openStore(file: string): Promise<Store> {
         .executeTakeFirst()
       return row && { version: row.version, document: JSON.parse(row.document ?? '') as SignedDocument }
     },
+    manifestsAfter: async (version) => {
+      const rows = await database
+        .selectFrom('manifests')
+        .select(['version', 'document'])
+        .where('document', 'is not', null)
+        .where('version', '>', version)
+        .orderBy('version', 'desc')
+        .limit(MANIFESTS_READ_MAX)
+        .execute()
+      return rows
+        .reverse()
+        .map((row) => ({ version: row.version, document: JSON.parse(row.document ?? '') as SignedDocument }))
+    },
+    firstNamed: async () => {
+      const rows = await database.selectFrom('keys').selectAll().execute()
+      return rows.map(({ kid, version, published_at }) => [kid, { version, at: published_at }])
+    },
+    writtenByOthers: async () => {
+      const { rows } = await sql<{ data_version: number }>`PRAGMA data_version`.execute(database)
+      return rows[0]?.data_version ?? 0
+    },
     highestVersion: async () => {
       const { highest } = await database
         .selectFrom('manifests')
@@ -90,42 +197,136 @@ export async function openStore(file: string): Promise<Store> {
         .executeTakeFirstOrThrow()
       return highest ?? 0
     },
-    reserveVersion: async (now) => {
-      const { version } = await database
-        .insertInto('manifests')
-        .values({ reserved_at: now })
-        .returning('version')
-        .executeTakeFirstOrThrow()
-      return version
-    },
-    publishManifest: (manifest, now, carriedOut) =>
-      database.transaction().execute(async (transaction) => {
+    reserveVersion: (now) =>
+      asLeader(async (transaction) => {
+        const { version } = await transaction
+          .insertInto('manifests')
+          .values({ reserved_at: now })
+          .returning('version')
+          .executeTakeFirstOrThrow()
+        return version
+      }),
+    publishManifest: (manifest, now, records = {}) =>
+      asLeader(async (transaction) => {
+        // The lease may have been lost and won back since the manifest was composed.
+        const { newest } = await transaction
+          .selectFrom('manifests')
+          .select(({ fn }) => fn.max('version').as('newest'))
+          .where('document', 'is not', null)
+          .executeTakeFirstOrThrow()
+        if ((newest ?? 0) !== manifest.after) throw new Denial('not_leader')
         await transaction
           .updateTable('manifests')
           .set({ document: JSON.stringify(manifest.document), published_at: now })
           .where('version', '=', manifest.version)
           .where('document', 'is', null)
           .execute()
-        if (carriedOut !== undefined) await insertCommand(transaction, carriedOut, manifest.version)
+        await nameKeys(transaction, manifest, now)
+        await writeRecords(transaction, records, manifest.version)
       }),
-    recordCommand: (carriedOut, version) => insertCommand(database, carriedOut, version),
+    record: (records, version) => asLeader((transaction) => writeRecords(transaction, records, version)),
+    manifest: async (version) => {
+      const row = await database
+        .selectFrom('manifests')
+        .select('document')
+        .where('version', '=', version)
+        .executeTakeFirst()
+      return row?.document == null ? undefined : (JSON.parse(row.document) as SignedDocument)
+    },
+    commands: async (before, most) => {
+      const rows = await database
+        .selectFrom('commands')
+        .select(['by', 'token', 'at', 'version'])
+        .where('version', '<', before)
+        .orderBy('id', 'desc')
+        .limit(most)
+        .execute()
+      return rows.map(({ by, token, at, version }) => ({
+        command: { ...(readStatement(token, COMMAND_TYPE) as unknown as CommandClaims), by },
+        token,
+        at,
+        version,
+      }))
+    },
+    proposal: async (id) => {
+      const row = await database.selectFrom('proposals').selectAll().where('id', '=', id).executeTakeFirst()
+      return row && readProposal(row)
+    },
+    openProposals: async (now) => {
+      const rows = await database
+        .selectFrom('proposals')
+        .selectAll()
+        .where('carried_out_at', 'is', null)
+        .where('expires_at', '>', now)
+        .orderBy('proposed_at', 'desc')
+        .execute()
+      return rows.map(readProposal)
+    },
+    fulfilledProposals: async (before, most) => {
+      const rows = await database
+        .selectFrom('proposals')
+        .selectAll()
+        .where('version', '<', before)
+        .orderBy('version', 'desc')
+        .limit(most)
+        .execute()
+      return rows.map((row) => ({ ...readProposal(row), version: row.version ?? 0 }))
+    },
     isCommandKnown: async (jti) =>
       (await database.selectFrom('commands').select('id').where('jti', '=', jti).executeTakeFirst()) !==
       undefined,
     validators: async () => {
       const rows = await database.selectFrom('validators').selectAll().orderBy('name').execute()
-      return rows.map(({ name, jwk, version, acknowledged_at }) => ({
+      return rows.map(({ name, jwk, enrolled_at, version, acknowledged_at, probe }) => ({
         name,
         jwk: JSON.parse(jwk) as PublicJwk,
+        enrolledAt: enrolled_at,
         version,
         acknowledgedAt: acknowledged_at,
+        probe: probe === null ? null : (JSON.parse(probe) as Probe),
       }))
     },
     addValidator: async (name, jwk, now) => {
       await database
         .insertInto('validators')
-        .values({ name, jwk: JSON.stringify(jwk), enrolled_at: now, version: null, acknowledged_at: null })
+        .values({
+          name,
+          jwk: JSON.stringify(jwk),
+          enrolled_at: now,
+          version: null,
+          acknowledged_at: null,
+          probe: null,
+        })
         .execute()
+    },
+    setProbe: async (name, probe) => {
+      await database
+        .updateTable('validators')
+        .set({ probe: JSON.stringify(probe) })
+        .where('name', '=', name)
+        .execute()
+    },
+    addProof: async ({ version, kid, at, results }) => {
+      const row = { version, kid, at, results: JSON.stringify(results) }
+      await database
+        .insertInto('canaries')
+        .values(row)
+        .onConflict((conflict) => conflict.columns(['version', 'kid']).doUpdateSet(row))
+        .execute()
+    },
+    proofs: async (most) => {
+      const rows = await database
+        .selectFrom('canaries')
+        .selectAll()
+        .orderBy('at', 'desc')
+        .orderBy('version', 'desc')
+        .limit(most)
+        .execute()
+      return rows.map(({ results, ...row }) => ({
+        ...row,
+        state: 'done' as const,
+        results: JSON.parse(results) as Proof['results'],
+      }))
     },
     acknowledge: (acknowledged) =>
       database.transaction().execute(async (transaction) => {
@@ -134,26 +335,51 @@ export async function openStore(file: string): Promise<Store> {
             .updateTable('validators')
             .set({ version, acknowledged_at: acknowledgedAt })
             .where('name', '=', name)
+            // One that came later, to another process, may be written already.
+            .where((row) => row.or([row('version', 'is', null), row('version', '<', version)]))
             .execute()
         }
       }),
+    readLease: () => database.selectFrom('lease').selectAll().executeTakeFirstOrThrow(),
+    takeLease: async (seen, holder) => {
+      const { numUpdatedRows } = await database
+        .updateTable('lease')
+        .set({ token: seen.token + 1, holder, beat: 0 })
+        .where('token', '=', seen.token)
+        .where('beat', '=', seen.beat)
+        .executeTakeFirstOrThrow()
+      if (numUpdatedRows > 0n) token = seen.token + 1
+      return numUpdatedRows > 0n
+    },
+    renewLease: async () => {
+      const { numUpdatedRows } = await database
+        .updateTable('lease')
+        .set((row) => ({ beat: row('beat', '+', 1) }))
+        .where('token', '=', token)
+        .executeTakeFirstOrThrow()
+      return numUpdatedRows > 0n
+    },
+    releaseLease: async () => {
+      await database.updateTable('lease').set({ holder: null }).where('token', '=', token).execute()
+    },
     close: () => database.destroy(),
   }
 }
 
-/** Two authorities on one file would each believe their own keys to be the newest. */
-async function openAlone(file: string): Promise<Kysely<Tables>> {
-  try {
-    const database = await openDatabase<Tables>(file, migrations)
-    await sql`PRAGMA locking_mode = EXCLUSIVE`.execute(database)
-    // The lock is taken with the first write.
-    await sql`UPDATE charters SET version = version`.execute(database)
-    return database
-  } catch (error) {
-    if (!(error instanceof Error && error.message === 'database is locked')) throw error
-    throw new Error(`another process has ${file}`)
+/** Two that open a new file at the same moment both make its tables, and one finds them made. */
+async function openPatiently(file: string): Promise<Kysely<Tables>> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await openDatabase<Tables>(file, migrations)
+    } catch (error) {
+      if (attempt === OPEN_ATTEMPTS_MAX) throw error
+      await delay(OPEN_MILLISECONDS)
+    }
   }
 }
+
+const OPEN_ATTEMPTS_MAX = 5
+const OPEN_MILLISECONDS = 100
 
 interface Tables {
   charters: { version: number; document: string }
@@ -176,13 +402,31 @@ interface Tables {
     token: string
     version: number
   }
+  /** `version` is null until it is carried out. */
+  proposals: {
+    id: string
+    kind: 'charter' | 'approval'
+    document: string
+    charter_version: number
+    proposed_at: number
+    expires_at: number
+    carried_out_at: number | null
+    version: number | null
+  }
+  /** Every key that was ever published. No row is ever deleted. */
+  keys: { kid: string; version: number; published_at: number }
+  /** One row. */
+  lease: { token: number; holder: string | null; beat: number }
   validators: {
     name: string
     jwk: string
     enrolled_at: number
     version: number | null
     acknowledged_at: number | null
+    probe: string | null
   }
+  /** What came of the canaries of a kill, by the manifest that carries it. */
+  canaries: { version: number; kid: string; at: number; results: string }
 }
 
 const migrations: Migrations = {
@@ -224,6 +468,127 @@ const migrations: Migrations = {
         .execute()
     },
   },
+  '002_rotation': {
+    up: async (database: Kysely<Tables>) => {
+      await database.schema
+        .createTable('keys')
+        .addColumn('kid', 'text', (column) => column.primaryKey())
+        .addColumn('version', 'integer', (column) => column.notNull().references('manifests.version'))
+        .addColumn('published_at', 'integer', (column) => column.notNull())
+        .execute()
+      await database.schema
+        .createTable('lease')
+        .addColumn('token', 'integer', (column) => column.notNull())
+        .addColumn('holder', 'text')
+        .addColumn('beat', 'integer', (column) => column.notNull())
+        .execute()
+      await database.insertInto('lease').values({ token: 0, holder: null, beat: 0 }).execute()
+    },
+  },
+  '003_proposals': {
+    up: async (database) => {
+      await database.schema
+        .createTable('proposals')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('kind', 'text', (column) => column.notNull())
+        .addColumn('document', 'text', (column) => column.notNull())
+        .addColumn('charter_version', 'integer', (column) => column.notNull())
+        .addColumn('proposed_at', 'integer', (column) => column.notNull())
+        .addColumn('expires_at', 'integer', (column) => column.notNull())
+        .addColumn('carried_out_at', 'integer')
+        .addColumn('version', 'integer', (column) => column.references('manifests.version'))
+        .execute()
+    },
+  },
+  '004_canaries': {
+    up: async (database) => {
+      await database.schema.alterTable('validators').addColumn('probe', 'text').execute()
+      await database.schema
+        .createTable('canaries')
+        .addColumn('version', 'integer', (column) => column.notNull())
+        .addColumn('kid', 'text', (column) => column.notNull())
+        .addColumn('at', 'integer', (column) => column.notNull())
+        .addColumn('results', 'text', (column) => column.notNull())
+        .addPrimaryKeyConstraint('canaries_key', ['version', 'kid'])
+        .execute()
+    },
+  },
+}
+
+async function nameKeys(
+  database: Kysely<Tables>,
+  { version, document }: StoredManifest,
+  now: number,
+): Promise<void> {
+  const keys = (readPayload(document.payload)['keys'] ?? []) as readonly { readonly kid: string }[]
+  if (keys.length === 0) return
+  await database
+    .insertInto('keys')
+    .values(keys.map(({ kid }) => ({ kid, version, published_at: now })))
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+}
+
+/** Within a transaction. */
+async function writeRecords(
+  database: Kysely<Tables>,
+  { command, charter, proposal, removedValidator }: Records,
+  version: number,
+): Promise<void> {
+  if (command !== undefined) await insertCommand(database, command, version)
+  if (charter !== undefined) await insertCharter(database, charter.version, charter.document)
+  if (proposal !== undefined) await writeProposal(database, proposal, version)
+  if (removedValidator !== undefined) {
+    await database.deleteFrom('validators').where('name', '=', removedValidator).execute()
+  }
+}
+
+async function insertCharter(
+  database: Kysely<Tables>,
+  version: number,
+  document: SignedDocument,
+): Promise<void> {
+  await database
+    .insertInto('charters')
+    .values({ version, document: JSON.stringify(document) })
+    .execute()
+}
+
+async function writeProposal(
+  database: Kysely<Tables>,
+  proposal: StoredProposal,
+  version: number,
+): Promise<void> {
+  const { id, kind, document, charterVersion, proposedAt, expiresAt, carriedOutAt } = proposal
+  const now = {
+    document: JSON.stringify(document),
+    carried_out_at: carriedOutAt,
+    version: carriedOutAt === null ? null : version,
+  }
+  await database
+    .insertInto('proposals')
+    .values({
+      id,
+      kind,
+      charter_version: charterVersion,
+      proposed_at: proposedAt,
+      expires_at: expiresAt,
+      ...now,
+    })
+    .onConflict((conflict) => conflict.column('id').doUpdateSet(now))
+    .execute()
+}
+
+function readProposal(row: Tables['proposals']): StoredProposal {
+  return {
+    id: row.id,
+    kind: row.kind,
+    document: JSON.parse(row.document) as SignedDocument,
+    charterVersion: row.charter_version,
+    proposedAt: row.proposed_at,
+    expiresAt: row.expires_at,
+    carriedOutAt: row.carried_out_at,
+  }
 }
 
 async function insertCommand(

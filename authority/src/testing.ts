@@ -13,6 +13,8 @@ import { type LineServer, serveLines } from '@countersign/lines'
 import { createLog } from '@countersign/service'
 import { attestKey } from '@countersign/validator/attestation'
 import { decode, encode } from '@countersign/validator/base64url'
+import { verifyCharter } from '@countersign/validator/charter'
+import type { SignedDocument } from '@countersign/validator/document'
 import { decodeEntry } from '@countersign/validator/entry'
 import type { Algorithm, PublicJwk } from '@countersign/validator/jws'
 import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
@@ -37,7 +39,7 @@ export interface TestAuthority {
   readonly url: string
   readonly running: Authority
   readonly manifest: Manifest
-  /** The key of a realm in a state; the first of several. */
+  /** The key of a realm in a state that signs tokens; the first of several. */
   key(realm: TestRealm, state: ManifestKey['state']): ManifestKey
   /** Gives a command as an operator, or as whoever has `author`'s key. */
   command(command: Command, author?: TestKey): Promise<Answer>
@@ -117,7 +119,8 @@ export async function startTestAuthority(
     },
     key: (realm, state) => {
       const keys = [...test.manifest.keys.values()]
-      return keys.find((key) => key.realm === realm && key.state === state) as ManifestKey
+      const fitting = keys.filter((key) => key.realm === realm && key.state === state)
+      return fitting.find(({ tokenTypes }) => tokenTypes.includes('access')) as ManifestKey
     },
     command: (command, author = world.operators[0] as TestKey) =>
       test.post('commands', signCommand(command, author, world.now)),
@@ -204,18 +207,24 @@ function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
     if (witness.isMute) await witness.close()
     return { receipts }
   }
+  let charter = world.charter
+  const charters = ({ documents }: { documents: readonly SignedDocument[] }): object => {
+    for (const document of documents) charter = verifyCharter(document, charter)
+    return {}
+  }
   const { name, origin } = world.witness
   const status = (): object => ({
     name,
     logs: [{ origin, state: 'open' }],
     manifest_version: versions.at(-1) ?? 0,
+    charter_version: charter.version,
   })
   const witness: FakeWitness = {
     versions,
     hold: undefined,
     isMute: false,
     isRefusing: false,
-    ...createFakePeer(socket, { append, status }),
+    ...createFakePeer(socket, { append, charters, status }),
   }
   return witness
 }
@@ -229,10 +238,11 @@ export interface FakeBroker extends FakePeer {
 
 function createFakeBroker(world: TestWorld, socket: string): FakeBroker {
   let keyCount = 0
+  let rsaCount = 0
   const generate = (request: KeyRequest): { jwk: PublicJwk; attestation: string } => {
     keyCount++
     const { realm, alg, iss, tenants, token_types, max_ttl } = request
-    const { kid, jwk } = createTestKey(alg as Algorithm)
+    const { kid, jwk } = alg === 'RS256' ? rsaKey(rsaCount++) : createTestKey(alg as Algorithm)
     const scope = {
       kid,
       algorithm: alg,
@@ -255,6 +265,14 @@ function createFakeBroker(world: TestWorld, socket: string): FakeBroker {
     },
   }
   return broker
+}
+
+/** One takes a tenth of a second to make, so that all worlds of a test file share them. */
+const rsaKeys: TestKey[] = []
+
+function rsaKey(index: number): TestKey {
+  rsaKeys[index] ??= createTestKey('RS256')
+  return rsaKeys[index]
 }
 
 function createFakePeer(socket: string, handlers: Parameters<typeof serveLines>[1]): FakePeer {

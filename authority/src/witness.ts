@@ -12,12 +12,14 @@ export function connectWitness(socket: string): Witness & { close(): void } {
   const client = createWitnessClient(socket)
   return {
     status: async () => {
-      const { name, logs, manifest_version } = await client.status().catch(refuse)
+      const { name, logs, manifest_version, charter_version } = await client.status().catch(refuse)
       return {
         logs: logs.map(({ origin, state }) => ({ origin, witness: name, state })),
         manifestVersion: manifest_version,
+        charterVersion: charter_version,
       }
     },
+    showCharters: (documents) => client.showCharters(documents).catch(refuse),
     append: async (entry) => {
       const [appended] = await client.append([entry]).catch(refuse)
       if (appended === undefined) throw new Denial('witness_unavailable')
