@@ -48,6 +48,22 @@ test('rows survive a restart, and a later migration runs once, on what is there'
   }
 })
 
+test('a migration that is cut short has not begun, and the next start makes it whole', async () => {
+  const file = join(folder, 'short.db')
+  const cutShort: Migrations = {
+    '001_notes': {
+      up: async (db) => {
+        await first['001_notes']?.up(db)
+        throw new Error('the process ended')
+      },
+    },
+  }
+  await assert.rejects(openDatabase<Tables>(file, cutShort), /could not be brought up to date/)
+  const database = await openDatabase<Tables>(file, first)
+  await database.insertInto('notes').values({ text: 'kept' }).execute()
+  await database.destroy()
+})
+
 test('only this user may read the file and its write-ahead log', async () => {
   const file = join(folder, 'private.db')
   const database = await openDatabase<Tables>(file, first)

@@ -10,7 +10,7 @@
 
 import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
-import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely'
+import { Kysely, SqliteAdapter, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 
 /** Statements that are kept compiled; past this the cache starts anew, since lists in a query vary its text. */
@@ -28,7 +28,7 @@ export async function openDatabase<Tables>(file: string, migrations: Migrations)
   if (file !== ':memory:') closeSync(openSync(file, 'a', 0o600))
   const sqlite = new DatabaseSync(file, { timeout: 1000 })
   sqlite.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
-  const database = new Kysely<Tables>({ dialect: new SqliteDialect({ database: forKysely(sqlite) }) })
+  const database = new Kysely<Tables>({ dialect: new Dialect({ database: forKysely(sqlite) }) })
   const migrator = new Migrator({
     db: database,
     provider: { getMigrations: async () => ({ ...migrations }) },
@@ -37,6 +37,17 @@ export async function openDatabase<Tables>(file: string, migrations: Migrations)
   if (error === undefined) return database
   await database.destroy()
   throw new Error(`${file} could not be brought up to date`, { cause: error })
+}
+
+/** Migrates in one transaction: a process that dies half-way through its first start leaves nothing in the way of the next. */
+class Dialect extends SqliteDialect {
+  override createAdapter(): SqliteAdapter {
+    return new (class extends SqliteAdapter {
+      override get supportsTransactionalDdl(): boolean {
+        return true
+      }
+    })()
+  }
 }
 
 /** The part of better-sqlite3 that Kysely calls, over `node:sqlite`. */
