@@ -9,9 +9,9 @@ import { existsSync } from 'node:fs'
 import { test } from 'node:test'
 import { chromium } from 'playwright-core'
 import { readSources } from '../tools/source.ts'
+import { CONTRAST_MIN, contrast } from './contrast.ts'
 
 const CHROMIUM = '/usr/bin/chromium'
-const CONTRAST_MIN = 4.5
 
 const skip = existsSync(CHROMIUM)
   ? false
@@ -84,20 +84,4 @@ function readTexts(): ShownText[] {
       ground: behind === undefined ? '' : getComputedStyle(behind).fill,
     }
   })
-}
-
-/** Contrast ratio of two colours as browsers write them, `rgb(r, g, b)`. */
-function contrast(one: string, other: string): number {
-  const [darker = 0, lighter = 0] = [luminance(one), luminance(other)].sort((a, b) => a - b)
-  return (lighter + 0.05) / (darker + 0.05)
-}
-
-/** Relative luminance, WCAG 2.2. */
-function luminance(color: string): number {
-  const channels = color.match(/\d+/g) ?? []
-  const [red = 0, green = 0, blue = 0] = channels.map((channel) => {
-    const part = Number(channel) / 255
-    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4
-  })
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 }

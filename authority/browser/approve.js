@@ -29,13 +29,11 @@ import { actOf, clock, moment, textOf, visible } from './words.js'
  */
 
 /** Whoever approves elsewhere shows here within this time. */
-const REFRESH_MILLISECONDS = 3000
+const REFRESH_MILLISECONDS = 2000
 /** When the time that is left is read out: seconds. */
 const STEPS = [0, 60, 300]
 
 const types = /** @type {const} */ ({ charter: 'charter+jwt', approval: 'approval+jwt' })
-
-await open(decodeURIComponent(location.pathname.split('/').at(-1) ?? ''))
 
 /** @param {string} id */
 async function open(id) {
@@ -273,10 +271,12 @@ async function approve(scene, operator) {
     const answer = await send(`${addressOf(id)}/approvals`, line)
     part('approvals').replaceChildren(...approvalsOf(scene, answer))
     part('form').replaceChildren()
+    part('time-left').hidden = answer.version !== undefined
     tell(renderOutcome(answer))
   } catch (error) {
     tell(notice('alarm', ...wordsOf(error)))
   }
+  part('outcome').querySelector('div')?.focus()
 }
 
 /** @param {{ approved_by: readonly string[], needed: number, version?: number }} answer */
@@ -297,10 +297,16 @@ function renderOutcome({ approved_by: approvedBy, needed, version }) {
   )
 }
 
+/** @param {string} title */
+function carriedOut(title) {
+  const box = notice('good', title, 'Validators have it within moments.')
+  box.dataset['state'] = 'carried_out'
+  return box
+}
+
 /** @param {HTMLElement} [box] */
 function tell(box) {
   part('outcome').replaceChildren(...(box === undefined ? [] : [box]))
-  box?.focus()
 }
 
 /**
@@ -340,7 +346,7 @@ function follow(scene, proposal) {
 
   /** @param {Proposal} now */
   function settle({ state }) {
-    if (state === 'carried_out') end(notice('good', 'Approved, and carried out.'))
+    if (state === 'carried_out') end(carriedOut('Approved, and carried out.'))
     else if (state !== 'open') end(notice('alarm', ...wordsOf(new AuthorityProblem(`proposal_${state}`, ''))))
   }
 
@@ -350,9 +356,10 @@ function follow(scene, proposal) {
     clearInterval(ticking)
     clearInterval(refreshing)
     part('form').replaceChildren()
-    part('time-left').hidden = box.classList.contains('good')
+    const isCarriedOut = box.dataset['state'] === 'carried_out'
+    part('time-left').hidden = isCarriedOut
     // Whoever carried it out by approving has been told so, and by which manifest.
-    if (part('outcome').querySelector('.good') === null || !box.classList.contains('good')) tell(box)
+    if (!isCarriedOut || part('outcome').querySelector('[data-state=carried_out]') === null) tell(box)
   }
 
   tick()
@@ -376,6 +383,7 @@ function wordsOf(error) {
   }
   if (!(error instanceof AuthorityProblem)) return [problemOf(error)]
   const { code, message } = error
+  if (code === 'approval_not_authorised') return ['The authority refused the signature.', message]
   return problems[code] ?? ['The authority refused it.', `${code}: ${message}`]
 }
 
@@ -394,3 +402,5 @@ const problems = /** @type {Readonly<Record<string, [title: string, more: string
     'Each person counts once: somebody else has to approve.',
   ],
 })
+
+await open(decodeURIComponent(location.pathname.split('/').at(-1) ?? ''))
