@@ -100,9 +100,14 @@ test('two commands at once become two manifests in a row, and neither is lost', 
   const answers = await Promise.all(
     kids.map((kid) => authority.command({ op: 'block', kid, reason: 'all of them' })),
   )
-  assert.deepEqual(answers.map(({ body }) => body['version']).sort(), [2, 3, 4, 5])
-  assert.deepEqual(states(authority), [5, kids.map(() => 'blocked')])
-  assert.deepEqual(authority.witness.versions, [1, 2, 3, 4, 5])
+  const versions = kids.map((_, index) => index + 2)
+  const answered = answers.map(({ body }) => body['version'] as number)
+  assert.deepEqual(
+    answered.sort((a, b) => a - b),
+    versions,
+  )
+  assert.deepEqual(states(authority), [versions.at(-1), kids.map(() => 'blocked')])
+  assert.deepEqual(authority.witness.versions, [1, ...versions])
 })
 
 test('one operator suffices, a block key may only block, and nobody else may do anything', async (t) => {

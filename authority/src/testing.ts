@@ -28,11 +28,12 @@ import {
 } from '@countersign/validator/testing'
 import { type Authority, startAuthority } from './authority.ts'
 import { type Command, signCommand } from './client.ts'
-import { configSchema } from './config.ts'
+import { type AuthorityConfig, configSchema } from './config.ts'
 
 export interface TestAuthority {
   readonly world: TestWorld
   readonly folder: string
+  readonly config: AuthorityConfig
   readonly witness: FakeWitness
   readonly broker: FakeBroker
   readonly enrolmentToken: string
@@ -105,6 +106,7 @@ export async function startTestAuthority(
   const test: TestAuthority = {
     world,
     folder,
+    config,
     witness,
     broker,
     enrolmentToken,
