@@ -12,6 +12,7 @@ import type { BrokerAdmin } from '@countersign/broker/client'
 import { hasCanaries, unsignedCanary } from '@countersign/validator/canary'
 import { readCompact } from '@countersign/validator/jws'
 import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
+import type { FastifyInstance } from 'fastify'
 
 /** Where a canary is sent. */
 export interface Probe {
@@ -54,6 +55,8 @@ export interface CanaryOptions {
   readonly hasApplied: (name: string, version: number) => boolean
   readonly onDone: (proof: Proof) => Promise<void> | void
   readonly onProblem: (problem: Error) => void
+  /** Of earlier runs. */
+  readonly proofs?: readonly Proof[]
   /** Seconds since the epoch. */
   readonly now: () => number
 }
@@ -76,7 +79,7 @@ export interface Canaries {
 const APPLY_MILLISECONDS_MAX = 5000
 const ANSWER_MILLISECONDS_MAX = 3000
 const ASKED_AT_ONCE_MAX = 64
-const PROOFS_MAX = 64
+export const PROOFS_MAX = 64
 const LOOK_MILLISECONDS = { failed: 1000, most: 60_000 } as const
 
 interface Canary {
@@ -91,7 +94,7 @@ export function createCanaries(options: CanaryOptions): Canaries {
   const waiting = new Set<() => void>()
   const underWay = new Set<Promise<unknown>>()
   const stopping = new AbortController()
-  let proofs: readonly Proof[] = []
+  let proofs: readonly Proof[] = options.proofs ?? []
   let timer: NodeJS.Timeout | undefined
   let tending: Promise<void> | undefined
   let isWokenAgain = false
@@ -231,6 +234,13 @@ export function createCanaries(options: CanaryOptions): Canaries {
       await Promise.allSettled(underWay)
     },
   }
+}
+
+/** Adds `GET /canaries` to a server. */
+export function addCanaries(http: FastifyInstance, canaries: Pick<Canaries, 'proofs'>): void {
+  http.get('/canaries', (_request, reply) =>
+    reply.header('cache-control', 'no-store').send({ proofs: canaries.proofs }),
+  )
 }
 
 /** What a service answered; undefined where it did not. */

@@ -4,9 +4,16 @@
  * @module
  */
 
-import type { AuthorityError, Command } from '@countersign/authority/client'
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  type AuthorityError,
+  type CanaryResult,
+  type Command,
+  fetchProofs,
+} from '@countersign/authority/client'
 import { type Operated, operate } from './operate.ts'
 import type { System } from './ready.ts'
+import { formatTable } from './table.ts'
 
 export interface KillOptions {
   readonly operator?: string | undefined
@@ -17,6 +24,9 @@ export interface KillOptions {
 }
 
 const INCOMPLETE_EXIT = 1
+/** Longer than the authority waits for the slowest gateway. */
+const CANARIES_MILLISECONDS_MAX = 12_000
+const POLL_MILLISECONDS = 20
 
 /** Gives the command, shows what came of it, and sets the exit code. */
 export async function kill(
@@ -28,11 +38,48 @@ export async function kill(
   if (!json) showOperated(killed)
   const kid = command.op === 'cutoff' ? undefined : command.kid
   const replaced = kid !== undefined && replace ? await letNextTakeOver(authority, kid, operator) : undefined
-  if (json) print(JSON.stringify({ op: command.op, ...killed, ...(replaced && { replaced }) }, undefined, 2))
-  else if (replaced !== undefined) showReplaced(replaced)
-  else if (kid !== undefined)
-    print(`nothing takes over by itself: countersign key rotate --kid ${kid}, or --replace with the kill`)
-  if (killed.silent.length > 0 || replaced?.error !== undefined) process.exitCode = INCOMPLETE_EXIT
+  const canaries = kid === undefined ? undefined : await waitForCanaries(authority.url, killed.version, kid)
+  if (json) {
+    const result = { op: command.op, ...killed, ...(replaced && { replaced }), ...(canaries && { canaries }) }
+    print(JSON.stringify(result, undefined, 2))
+  } else {
+    if (canaries !== undefined) showCanaries(canaries)
+    if (replaced !== undefined) showReplaced(replaced)
+    else if (kid !== undefined)
+      print(`nothing takes over by itself: countersign key rotate --kid ${kid}, or --replace with the kill`)
+  }
+  const isProven =
+    canaries?.every(({ outcome }) => outcome === 'refused' || outcome === 'unreachable') ?? true
+  if (killed.silent.length > 0 || replaced?.error !== undefined || !isProven)
+    process.exitCode = INCOMPLETE_EXIT
+}
+
+/** What the gateways made of the killed key. Throws where the authority does not say in time. */
+async function waitForCanaries(
+  authority: string,
+  version: number,
+  kid: string,
+): Promise<readonly CanaryResult[]> {
+  const endsAt = performance.now() + CANARIES_MILLISECONDS_MAX
+  for (;;) {
+    const proof = (await fetchProofs(authority)).find((each) => each.kid === kid && each.version === version)
+    if (proof?.state === 'done') return proof.results
+    if (performance.now() > endsAt)
+      throw new Error('the key is killed, and what its canaries met is not known')
+    await delay(POLL_MILLISECONDS)
+  }
+}
+
+function showCanaries(results: readonly CanaryResult[]): void {
+  if (results.length === 0) return
+  const rows = results.map(({ name, outcome, reason, milliseconds, is_real }) => [
+    name,
+    outcome === 'accepted' || outcome === 'unproven' ? outcome.toUpperCase() : outcome,
+    reason ?? '',
+    `${milliseconds} ms`,
+    is_real ? 'signed' : 'unsigned',
+  ])
+  print(formatTable(['gateway', 'canary', 'reason', 'after', 'it was'], rows))
 }
 
 export function showOperated({ version, changed, milliseconds, silent, absent }: Operated): void {

@@ -7,6 +7,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Probe } from '@countersign/authority/client'
 import type { Wishes } from './config.ts'
 import { keepPrivate, readJson, writePrivate } from './files.ts'
 import { sampleMail } from './mail.ts'
@@ -55,6 +56,11 @@ export function layOut(data: string, ports: Ports) {
       consumer: url('consumer'),
       enterprise: url('enterprise'),
     },
+    /** Where each service that takes tokens is sent a canary after a kill. */
+    probes: new Map<string, Probe>([
+      ['gateway', { url: `${url('gateway')}/auth`, audience: audiences.mail }],
+      ['webmail', { url: `${url('webmail')}/api/messages`, audience: audiences.mail }],
+    ]),
     trustAnchor: join(data, 'trust-anchor.json'),
     enrolmentToken: join(data, 'secrets', 'enrolment-token'),
     keystores: {

@@ -139,7 +139,7 @@ async function enrolAll(layout: Layout): Promise<void> {
   await Promise.all(
     validators.map(async (name) => {
       const { kty, crv, x } = readJson<{ kty: string; crv: string; x: string }>(layout.enrolmentKey(name))
-      await enrol(layout.urls.authority, token, name, { kty, crv, x })
+      await enrol(layout.urls.authority, token, name, { kty, crv, x }, layout.probes.get(name))
     }),
   )
 }
