@@ -101,7 +101,7 @@ test('T222 K9 T223: a running signer has no core dumps and no secret in its argu
   const read = (name: string): string => readFileSync(`/proc/${signer.pid}/${name}`, 'utf8')
   assert.match(read('limits'), /Max core file size +0 +0/)
   assert.doesNotMatch(`${read('cmdline')}${read('environ')}`, new RegExp(passphrase))
-  for (const path of [files.keystore, join(folder, 'trust-seen.json')])
+  for (const path of [files.keystore, join(folder, 'trust-seen', '0')])
     assert.equal(statSync(path).mode & 0o777, 0o600)
   await signer.stop()
 })

@@ -77,7 +77,7 @@ const AGE_FACTOR_MAX = 1.1
 export async function initSigner(place: KeystorePlace): Promise<PublicJwk> {
   const { folder } = place
   await mkdir(counterFolder(folder), { recursive: true, mode: 0o700 })
-  Trusted.create(seenFile(folder))
+  Trusted.create(seenFolder(folder))
   // Last: a folder with a keystore is whole.
   const keystore = await createKeystore(place)
   await keystore.close()
@@ -90,7 +90,7 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   await using opened = new AsyncDisposableStack()
   const keystore = opened.adopt(await openKeystore(options), (each) => each.close())
   await testSelf(keystore)
-  const trusted = new Trusted(seenFile(folder), trustAnchor, now)
+  const trusted = new Trusted(seenFolder(folder), trustAnchor, now)
   const counters = new Map<string, Counter>()
   for (const { kid } of keystore.keys)
     counters.set(
@@ -107,7 +107,7 @@ export async function destroySigner(place: KeystorePlace): Promise<number> {
   try {
     const left = await keystore.destroyAll()
     if (left > 0) return left
-    for (const name of [counterFolder(place.folder), seenFile(place.folder)])
+    for (const name of [counterFolder(place.folder), seenFolder(place.folder)])
       await rm(name, { recursive: true, force: true })
     return 0
   } finally {
@@ -123,8 +123,8 @@ function counterFile(folder: string, kid: string): string {
   return join(counterFolder(folder), kid)
 }
 
-function seenFile(folder: string): string {
-  return join(folder, 'trust-seen.json')
+function seenFolder(folder: string): string {
+  return join(folder, 'trust-seen')
 }
 
 interface Waiting extends Prepared {

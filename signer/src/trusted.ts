@@ -5,7 +5,7 @@
  * @module
  */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { LineError } from '@countersign/lines'
 import type { TrustAnchor } from '@countersign/validator/charter'
 import { DocumentRefusal } from '@countersign/validator/document'
@@ -13,25 +13,25 @@ import type { TrustState } from '@countersign/validator/manifest'
 import { formatRecord, restoreTrust } from '@countersign/validator/state-file'
 import { type Clocks, SplitView, Trust } from '@countersign/validator/trust'
 import { SignerFault } from './fault.ts'
-import { replaceFile, writeNewFile } from './files.ts'
+import { Twin } from './twin.ts'
 
-/** What the file of a signer holds that has not seen a manifest yet. */
+/** What a signer remembers that has not seen a manifest yet. */
 const NOTHING_SEEN = 'null'
 
 export class Trusted {
-  readonly #file: string
+  readonly #seen: Twin
   readonly #trust: Trust
   #isBrought = false
 
-  /** Throws `SignerFault` where the file that remembers is missing or damaged. */
-  constructor(file: string, anchor: TrustAnchor, now: () => number) {
-    this.#file = file
-    this.#trust = readTrust(file, anchor, { now, monotonic: () => performance.now() })
+  /** Throws `SignerFault` where the folder that remembers is missing or damaged. */
+  constructor(folder: string, anchor: TrustAnchor, now: () => number) {
+    this.#seen = new Twin(folder)
+    this.#trust = readTrust(folder, this.#seen.text, anchor, { now, monotonic: () => performance.now() })
   }
 
-  /** Makes the file, where there is none: what one remembers must not be taken back. */
-  static create(file: string): void {
-    if (!existsSync(file)) writeNewFile(file, NOTHING_SEEN)
+  /** Makes the folder, where there is none: what one remembers must not be taken back. */
+  static create(folder: string): void {
+    if (!existsSync(folder)) Twin.create(folder, NOTHING_SEEN)
   }
 
   /** Undefined until somebody has brought documents since the start. */
@@ -47,7 +47,7 @@ export class Trusted {
     try {
       const outcome = this.#trust.accept(manifest, charters.slice(this.#trust.state?.charter.version ?? 0))
       if (outcome === 'newer' && this.#trust.record !== undefined)
-        replaceFile(this.#file, formatRecord(this.#trust.record))
+        this.#seen.replace(formatRecord(this.#trust.record))
     } catch (error) {
       if (error instanceof DocumentRefusal || error instanceof SplitView)
         throw new LineError('trust_refused', error.message)
@@ -58,22 +58,13 @@ export class Trusted {
   }
 }
 
-function readTrust(file: string, anchor: TrustAnchor, clocks: Clocks): Trust {
-  const text = readFile(file)
+function readTrust(folder: string, text: string, anchor: TrustAnchor, clocks: Clocks): Trust {
   if (text === NOTHING_SEEN) return new Trust(anchor, clocks)
   try {
     return restoreTrust(text, anchor, clocks)
   } catch (error) {
     throw new SignerFault(
-      `${file} is damaged, or of another trust anchor, and what it remembers cannot be made up (${(error as Error).message})`,
+      `${folder} is of another trust anchor, and what it remembers cannot be made up (${(error as Error).message})`,
     )
-  }
-}
-
-function readFile(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (error) {
-    throw new SignerFault(`${file} cannot be opened (${(error as NodeJS.ErrnoException).code})`)
   }
 }
