@@ -21,6 +21,7 @@ export const rules = {
   key_over_age: 'a key is older than its charter allows, or soon will be',
   validator_silent: 'a validator has not acknowledged the newest manifest',
   sightings_dropped: 'a validator had more to report than it could keep',
+  kill_not_enforced: 'a gateway did not refuse a canary of a key that was killed',
   log_inconsistent: 'the witness showed a log that contradicts itself',
   checkpoint_stale: 'the witness has shown no new checkpoint',
 } as const satisfies Record<string, string>
@@ -39,6 +40,9 @@ export type AlertReason =
   | 'age_exceeded'
   | 'not_acknowledged'
   | 'queue_full'
+  | 'canary_accepted'
+  | 'canary_unproven'
+  | 'canary_unreachable'
   | 'proof_failed'
   | 'no_checkpoint'
 

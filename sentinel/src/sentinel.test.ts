@@ -10,8 +10,10 @@ import { after, before, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AuthorityError } from '@countersign/authority/client'
 import { decode } from '@countersign/validator/base64url'
+import { unsignedCanary } from '@countersign/validator/canary'
+import type { ManifestKey } from '@countersign/validator/manifest'
 import { type Sighting, signReport } from '@countersign/validator/sighting'
-import { createTestKey, issuers, type TestKey, tenants } from '@countersign/validator/testing'
+import { createTestKey, issuers, mailAudience, type TestKey, tenants } from '@countersign/validator/testing'
 import type { Rule } from './alert.ts'
 import { fetchIncidents } from './client.ts'
 import { startTestSentinel, type TestSentinel, type TestValidator } from './testing.ts'
@@ -476,3 +478,63 @@ async function until<Answer>(ask: () => Promise<Answer>, fits: (answer: Answer) 
     await turn()
   }
 }
+
+test('T120 R2: a gateway that takes a canary of a killed key is an alert, one that is away a warning, one that refuses none', async () => {
+  const { kid } = sentinel.world.keys.enterprise
+  const result = { milliseconds: 5, is_real: true, reason: null }
+  sentinel.proofs = [
+    {
+      version: 7,
+      kid,
+      at: Math.floor(Date.now() / 1000),
+      state: 'done',
+      results: [
+        { ...result, name: 'deaf', outcome: 'accepted' },
+        { ...result, name: 'away', outcome: 'unreachable' },
+        { ...result, name: 'honest', outcome: 'refused', reason: 'key_blocked' },
+      ],
+    },
+    {
+      version: 6,
+      kid,
+      at: Math.floor(Date.now() / 1000) - 601,
+      state: 'done',
+      results: [{ ...result, name: 'long ago', outcome: 'accepted' }],
+    },
+  ]
+  const isOurs = ({ rule }: { rule: Rule }): boolean => rule === 'kill_not_enforced'
+  await sentinel.alertOf(({ alert }) => isOurs(alert) && alert.actor === 'deaf')
+  await sentinel.alertOf(({ alert }) => isOurs(alert) && alert.actor === 'away')
+  const alerts = (await sentinel.alerts()).filter(isOurs)
+  assert.deepEqual(
+    alerts.map(({ actor, severity, reason, realm }) => [actor, severity, reason, realm]).sort(),
+    [
+      ['away', 'warning', 'canary_unreachable', 'enterprise'],
+      ['deaf', 'critical', 'canary_accepted', 'enterprise'],
+    ],
+  )
+  sentinel.proofs = []
+})
+
+test('T120 R2: canaries need no exception: refused for a killed key, a real one and an unsigned one raise no alarm', async () => {
+  const { world } = sentinel
+  const key = [...world.state.manifest.keys.values()].find(({ kid }) => kid === world.keys.consumer.kid)
+  const real = world.issue({ claims: { sub: 'canary', client_id: 'canary', scope: undefined } })
+  const before = await sentinel.alerts()
+  world.setState(world.keys.consumer.kid, 'blocked')
+  sentinel.tell()
+  for (const token of [real, unsignedCanary(key as ManifestKey, mailAudience, world.now)]) {
+    const decision = gateway.decide(token)
+    assert.equal(decision.accepted ? '' : decision.refusal.reason, 'key_blocked')
+  }
+  await gateway.reporter.flush()
+  assert.deepEqual(await sentinel.alerts(), before)
+  // The same key in a thief's hands is as loud as ever, whatever it calls itself.
+  gateway.decide(world.issue({ claims: { sub: 'canary', client_id: 'canary' }, receipt: null }))
+  await gateway.reporter.flush()
+  await sentinel.alertOf(
+    ({ alert }) => alert.rule === 'inactive_key_used' && alert.kid === world.keys.consumer.kid,
+  )
+  world.setState(world.keys.consumer.kid, 'active')
+  sentinel.tell()
+})

@@ -22,7 +22,14 @@ import { createMetrics } from './metrics.ts'
 import { addRoutes } from './routes.ts'
 import { forgetOld, openStore } from './store.ts'
 import { createUsageIntake } from './usage.ts'
-import { createPacer, createSilenceWatch, findOldKeys, findStaleLogs, keyAges } from './watch.ts'
+import {
+  createPacer,
+  createSilenceWatch,
+  findOldKeys,
+  findStaleLogs,
+  findUnenforced,
+  keyAges,
+} from './watch.ts'
 import { createWebhook, readWebhookSecret } from './webhook.ts'
 import { connectWorld, type World } from './world.ts'
 
@@ -92,6 +99,7 @@ export async function startSentinel(
   async function lookAtConditions(): Promise<void> {
     const nowSeconds = now() / 1000
     const acks = await world.acks().catch(onProblem)
+    const proofs = await world.proofs().catch(onProblem)
     const { state } = trust
     metrics.showLogs(reader.logs)
     if (acks) metrics.showSilent(acks.silent.length)
@@ -99,6 +107,7 @@ export async function startSentinel(
     const findings: Finding[] = [
       ...(state ? findOldKeys(state, nowSeconds) : []),
       ...(acks ? findSilent(acks, nowSeconds) : []),
+      ...(proofs ? findUnenforced(proofs, state?.manifest.keys ?? new Map(), nowSeconds) : []),
       ...findStaleLogs(reader.logs, startedSeconds, nowSeconds),
     ]
     const due = pace(findings, nowSeconds)

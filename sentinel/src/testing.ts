@@ -10,7 +10,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { ValidatorProgress } from '@countersign/authority/client'
+import type { Proof, ValidatorProgress } from '@countersign/authority/client'
 import { createLog, type Running } from '@countersign/service'
 import { cosignatureSigner, formatCheckpoint } from '@countersign/validator/checkpoint'
 import { importPublicJwk } from '@countersign/validator/jws'
@@ -88,6 +88,8 @@ export interface TestSentinel {
   counters: readonly KeyCounter[]
   /** The validators that the authority knows, and how far each has come; undefined keeps up with the manifest. */
   readonly behind: Map<string, number | undefined>
+  /** What the authority says of canaries. */
+  proofs: readonly Proof[]
   /** What the authority answers to a command to block; left alone, it blocks. */
   block: World['block']
   /** The keys that were asked to be blocked, with their reasons. */
@@ -153,6 +155,7 @@ export async function startTestSentinel(change: Partial<SentinelConfig> = {}): P
       const silent = validators.filter((each) => (each.version ?? 0) < version).map(({ name }) => name)
       return { version, validators, silent }
     },
+    proofs: async () => test.proofs,
     block: async (kid, reason) => {
       blocks.push({ kid, reason })
       return test.block(kid, reason)
@@ -172,6 +175,7 @@ export async function startTestSentinel(change: Partial<SentinelConfig> = {}): P
     log,
     counters: [],
     behind: new Map(),
+    proofs: [],
     blocks,
     get url() {
       return running.ready['url'] as string

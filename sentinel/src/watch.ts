@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Acks } from '@countersign/authority/client'
+import type { Acks, CanaryResult, Proof } from '@countersign/authority/client'
 import { readAttestation } from '@countersign/validator/attestation'
 import type { TrustState } from '@countersign/validator/manifest'
 import type { Finding } from './alert.ts'
@@ -67,6 +67,40 @@ export function createSilenceWatch(silentSeconds: number): (acks: Acks, nowSecon
       }))
   }
 }
+
+/** Gateways that did not refuse a canary of a key that was killed in the last minutes; `keys` says whose it is. */
+export function findUnenforced(
+  proofs: readonly Proof[],
+  keys: ReadonlyMap<string, { readonly realm: string }>,
+  nowSeconds: number,
+): Finding[] {
+  return proofs
+    .filter(({ at }) => nowSeconds - at < PACE_SECONDS)
+    .flatMap(({ kid, at, results }) =>
+      results.flatMap(({ name, outcome, milliseconds }): Finding[] => {
+        if (outcome === 'refused') return []
+        return [
+          {
+            rule: 'kill_not_enforced',
+            // Whoever does not answer lets nobody in either, so far as anybody can see.
+            severity: outcome === 'unreachable' ? 'warning' : 'critical',
+            reason: canaryReasons[outcome],
+            realm: keys.get(kid)?.realm ?? null,
+            kid,
+            actor: name,
+            validator: null,
+            seenAt: at * 1000 + milliseconds,
+          },
+        ]
+      }),
+    )
+}
+
+const canaryReasons = {
+  accepted: 'canary_accepted',
+  unproven: 'canary_unproven',
+  unreachable: 'canary_unreachable',
+} as const satisfies Partial<Record<CanaryResult['outcome'], string>>
 
 /** Open logs whose newest checkpoint is too old. `sinceSeconds` is when they began to be read. */
 export function findStaleLogs(

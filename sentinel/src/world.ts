@@ -10,7 +10,9 @@ import {
   type CommandAnswer,
   type Enrolled,
   fetchAcks,
+  fetchProofs,
   fetchValidators,
+  type Proof,
   sendCommand,
 } from '@countersign/authority/client'
 import { keepConnected } from '@countersign/lines'
@@ -30,6 +32,8 @@ export interface World {
   /** Who may report. */
   enrolled(): Promise<readonly Enrolled[]>
   acks(): Promise<Acks>
+  /** What came of the canaries of the last kills. */
+  proofs(): Promise<readonly Proof[]>
   /** Orders a key to be blocked. Throws `AuthorityError`. */
   block(kid: string, reason: string): Promise<CommandAnswer>
   /** What the signers counted. */
@@ -85,6 +89,7 @@ export function connectWorld(config: SentinelConfig, log: Logger): World {
     },
     enrolled: () => fetchValidators(authority),
     acks: () => fetchAcks(authority),
+    proofs: () => fetchProofs(authority),
     block: (kid, reason) =>
       sendCommand(authority, { op: 'block', kid, reason: `sentinel: ${reason}` }, author),
     counters: async () => {
