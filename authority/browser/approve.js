@@ -104,8 +104,8 @@ async function render(scene, proposal) {
     'div',
     { class: 'wide' },
     kind === 'charter' ? await renderChanges(shown.payload, charter) : await renderAct(shown.payload),
+    ...renderOtherWords(kind, proposal.changes),
     renderPayload(shown),
-    renderOtherWords(proposal.changes),
   )
   const side = element(
     'div',
@@ -205,8 +205,7 @@ function renderApproval(scene, proposal) {
 function renderForm(scene, proposal) {
   const able = scene.operators.filter(({ id, webauthn }) => webauthn && !proposal.approved_by.includes(id))
   const here = able.filter(({ webauthn }) => webauthn?.origins.includes(location.origin))
-  if (able.length === 0)
-    return notice('note', 'Nobody who is left has a passkey.', 'Key files approve on the command line.')
+  if (able.length === 0) return notice('note', 'Nobody who is left has a passkey.', renderCommand(scene.id))
   const problem = obstacle()
   if (problem !== undefined || here.length === 0) {
     return notice(
@@ -233,6 +232,7 @@ function renderForm(scene, proposal) {
       { class: 'quiet small' },
       'Your device asks who you are, then signs this document and no other.',
     ),
+    element('div', { class: 'quiet small' }, renderCommand(scene.id)),
   )
   form.addEventListener('submit', async (event) => {
     event.preventDefault()
@@ -243,6 +243,11 @@ function renderForm(scene, proposal) {
     button.disabled = false
   })
   return form
+}
+
+/** @param {string} id */
+function renderCommand(id) {
+  return element('p', {}, 'With a key file: ', element('code', {}, `countersign approve ${id}`))
 }
 
 /**
@@ -397,6 +402,8 @@ const problems = /** @type {Readonly<Record<string, [title: string, more: string
     'Nobody can approve this proposal any more. Propose it anew, under the new charter.',
   ],
   proposal_carried_out: ['This proposal was carried out before.', 'Nothing is left to approve.'],
+  proposal_impossible: ['It cannot be carried out any more.', 'Ask who proposed it what has changed.'],
+  witness_unavailable: ['The witness is away, so nothing was carried out.', 'Approve again in a moment.'],
   already_approved: [
     'You have approved this before.',
     'Each person counts once: somebody else has to approve.',

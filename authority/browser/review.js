@@ -251,21 +251,34 @@ export function renderPayload(shown) {
 }
 
 /**
- * What the authority says of it: what the change means for the keys in use is known there alone.
+ * What the authority says of it. What a charter ends among the keys in use, it alone says, so that is not folded away.
+ * @param {'charter' | 'approval'} kind
  * @param {readonly string[]} changes
  */
-export function renderOtherWords(changes) {
-  return element(
+export function renderOtherWords(kind, changes) {
+  const ofKeys = kind === 'approval' ? [] : changes.filter((line) => /^(key|NO KEY) /.test(line))
+  const note = 'These words are the authority’s, and not part of what is signed.'
+  const fold = element(
     'details',
     { class: 'sheet' },
     element('summary', {}, 'The same in the words of the authority'),
-    element(
-      'p',
-      { class: 'quiet' },
-      'With what it means for the keys in use. These words are not part of what is signed.',
-    ),
-    element('ul', { class: 'plain' }, ...changes.map((line) => element('li', {}, visible(String(line))))),
+    element('p', { class: 'quiet' }, note),
+    element('ul', { class: 'plain' }, ...changes.map(renderLine)),
   )
+  if (ofKeys.length === 0) return [fold]
+  const ends = element(
+    'section',
+    { class: 'sheet', 'aria-labelledby': 'ends' },
+    element('h2', { id: 'ends' }, 'What it means for the keys in use'),
+    element('p', { class: 'quiet' }, note),
+    element('ul', { class: 'plain' }, ...ofKeys.map(renderLine)),
+  )
+  return [ends, fold]
+}
+
+/** @param {string} line */
+function renderLine(line) {
+  return element('li', {}, visible(line))
 }
 
 /** @param {string} segment */
