@@ -16,5 +16,5 @@ if (process.argv[2] === 'init') {
   if (values.data === undefined) throw new Error('init needs --data DIR')
   process.stdout.write(`${JSON.stringify(initAuthority(values.data, { isNext: values.next }))}\n`)
 } else {
-  await runService('authority', configSchema, startAuthority)
+  await runService('authority', configSchema, (config, log) => startAuthority(config, log))
 }

@@ -15,5 +15,5 @@ if (process.argv[2] === 'init') {
   if (values.data === undefined) throw new Error('init needs --data DIR')
   process.stdout.write(`${JSON.stringify(initSentinel(values.data))}\n`)
 } else {
-  await runService('sentinel', sentinelConfig, startSentinel)
+  await runService('sentinel', sentinelConfig, (config, log) => startSentinel(config, log))
 }
