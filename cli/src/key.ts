@@ -10,6 +10,7 @@ import { kill, showOperated } from './kill.ts'
 import { operate } from './operate.ts'
 import { locate, readSystem, withManifest } from './system.ts'
 import { formatTable } from './table.ts'
+import { widenKey } from './widen.ts'
 
 const options = {
   ready: { type: 'string' },
@@ -49,8 +50,14 @@ export async function key(args: readonly string[]): Promise<void> {
     case 'revoke':
     case 'retire':
       return give(operation, rest)
+    case 'lift':
+    case 'activate':
+    case 'prune':
+      return widenKey(operation, rest)
     default:
-      throw new Error(`key takes list, rotate, block, revoke or retire, not ${operation ?? 'nothing'}`)
+      throw new Error(
+        `key takes list, rotate, block, revoke, retire, lift, activate or prune, not ${operation ?? 'nothing'}`,
+      )
   }
 }
 

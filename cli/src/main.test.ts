@@ -97,7 +97,7 @@ test('help: what there is, in 100 columns; every command of it exists', async ()
     assert.deepEqual(await countersign(args), { code: 0, stdout: usage, stderr: '' })
   }
   for (const line of usage.split('\n')) assert.ok(line.length <= 100, line)
-  for (const name of ['up', 'verify', 'key', 'cutoff', 'log'])
+  for (const name of ['up', 'verify', 'key', 'cutoff', 'charter', 'approve', 'acts', 'break-glass', 'log'])
     assert.match(usage, new RegExp(`^  ${name} `, 'm'))
 })
 
@@ -117,12 +117,25 @@ const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] 
   [['verify', '--audience', 'x', '--ready', 'r', '--manifest', 'm', 'a'], /one of them/],
   [['verify', '--audience', 'x', '--ready', 'none.json', 'a'], /there is no file none\.json/],
   [['verify', '--audience', 'x', '--manifest', 'manifest', 'a'], /--manifest takes a URL, not manifest/],
-  [['key'], /key takes list, rotate, block, revoke or retire, not nothing/],
+  [['key'], /key takes list, rotate, block, revoke, retire, lift, activate or prune, not nothing/],
   [['key', 'unblock'], /not unblock/],
   [['key', 'block', '--reason', 'x'], /block needs --kid KID/],
   [['key', 'block', '--kid', 'x'], /--reason TEXT: the record says why/],
   [['key', 'rotate'], /rotate needs --realm REALM or --kid KID/],
   [['cutoff', '--sub', 'x', '--reason', 'x'], /cutoff needs --realm REALM or --kid KID or --tenant TENANT/],
+  [['key', 'lift', '--reason', 'x'], /lift needs --kid KID/],
+  [['key', 'lift', '--kid', 'x', '--kid', 'y', '--reason', 'x'], /lift takes one --kid KID/],
+  [['key', 'prune', '--kid', 'x'], /--reason TEXT: the record says why/],
+  [['validator'], /validator takes remove, not nothing/],
+  [['validator', 'remove', '--reason', 'x'], /remove needs --name NAME/],
+  [['break-glass', '--minutes', '5', '--reason', 'x'], /break-glass needs --realm REALM/],
+  [['break-glass', '--realm', 'consumer', '--minutes', '61', '--reason', 'x'], /--minutes N, 1 to 60/],
+  [['charter'], /charter takes show, propose, approve or proposals, not nothing/],
+  [['charter', 'propose'], /propose needs --file FILE/],
+  [['charter', 'propose', '--file', 'none.json'], /none\.json cannot be read \(ENOENT\)/],
+  [['approve'], /one proposal, by its id/],
+  [['approve', 'a', 'b'], /one proposal/],
+  [['acts', '--ready', 'none.json', '--before', 'x'], /--before takes the number of a manifest, not x/],
   [['log'], /log takes fsck, not nothing/],
   [['log', 'fsck', '--url', 'localhost'], /--url takes a URL, not localhost/],
   [['log', 'fsck', '--url', 'http://a.example', '--folder', 'b'], /one of them/],

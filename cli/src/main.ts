@@ -11,6 +11,11 @@ const commands: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   verify: async () => (await import('./verify.ts')).verify,
   key: async () => (await import('./key.ts')).key,
   cutoff: async () => (await import('./key.ts')).cutoff,
+  charter: async () => (await import('./charter.ts')).charter,
+  approve: async () => (await import('./approve.ts')).approve,
+  validator: async () => (await import('./widen.ts')).validator,
+  'break-glass': async () => (await import('./widen.ts')).breakGlass,
+  acts: async () => (await import('./acts.ts')).acts,
   log: async () => (await import('./log.ts')).log,
 }
 

@@ -97,7 +97,11 @@ function isRepeatable({ op }: Command, { code }: AuthorityError): boolean {
   return op !== 'rotate' || code !== 'unreachable'
 }
 
-function readAuthor({ operators }: Authority, id: string | undefined): Author {
+/** The key file of an operator, the first one unless named. */
+export function readAuthor(
+  { operators }: Authority,
+  id: string | undefined,
+): Author & { readonly id: string } {
   const operator = id === undefined ? operators[0] : operators.find((known) => known.id === id)
   if (operator === undefined) {
     throw new Error(`no operator ${id}; there are ${operators.map(({ id }) => id).join(', ')}`)
@@ -106,5 +110,5 @@ function readAuthor({ operators }: Authority, id: string | undefined): Author {
     key: readJson<JsonWebKeyInput['key']>(operator.key_file),
     format: 'jwk',
   })
-  return { kid: publicHalf(privateKey).kid, privateKey }
+  return { id: operator.id, kid: publicHalf(privateKey).kid, privateKey }
 }

@@ -28,6 +28,23 @@ export const usage = `countersign: token signing that stays safe when a signing 
                 --operator ID      who signs the command (the first of the ready file)
                 exit 0 every connected validator acknowledged, 1 one stayed silent, 2 not done
 
+  key lift    let a blocked key count again              --kid KID --reason TEXT
+  key activate  let a key sign before its time           --kid KID --reason TEXT
+  key prune   drop keys that have ended                  --kid KID ... --reason TEXT
+  validator remove  wait for a validator no longer       --name NAME --reason TEXT
+  break-glass  for a while, keys of a realm sign at once --realm REALM --minutes N --reason TEXT
+  charter propose  what the realms may ever sign         --file FILE
+                each is a proposal: within 15 minutes somebody else has to approve it
+                --operator ID      who proposes (the first of the ready file)
+  charter proposals  what waits for approval
+  approve ID  show what would change, and approve it; charter approve ID is the same
+                --operator ID      who approves (the first who has not)
+                --yes              without being asked
+                exit 0 proposed, or carried out and acknowledged, 1 one stayed silent, 2 not done
+
+  charter show  the charter in force, or --version N; --payload gives what propose takes
+  acts        what was done by whom, the newest first    --before MANIFEST --json
+
   log fsck    prove a whole log                          --url URL or --folder DIR, and --vkey VKEY
                 exit 0 it holds, 1 it does not, 2 could not be found out
 

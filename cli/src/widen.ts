@@ -1,0 +1,94 @@
+/**
+ * What one operator proposes and another has to approve: to lift a block, to let a key sign before its time, to break
+ * the glass, to drop keys that have ended, to stop waiting for a validator. A charter is proposed in `charter.ts`.
+ * @module
+ */
+
+import { randomBytes } from 'node:crypto'
+import { parseArgs } from 'node:util'
+import {
+  APPROVAL_SECONDS_MAX,
+  type ApprovalTarget,
+  approve as sign,
+  writeApproval,
+} from '@countersign/validator/approval'
+import { readPayload } from '@countersign/validator/document'
+import { readAuthor } from './operate.ts'
+import { describe, type InForce, indent, printAll, propose, readInForce } from './proposal.ts'
+import { readSystem } from './system.ts'
+
+const common = {
+  ready: { type: 'string' },
+  operator: { type: 'string' },
+  reason: { type: 'string' },
+} as const
+
+const MINUTES_MAX = 60
+
+/** `countersign key lift|activate|prune`. */
+export async function widenKey(op: 'lift' | 'activate' | 'prune', args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { ...common, kid: { type: 'string', multiple: true } },
+  })
+  const [kid, ...others] = values.kid ?? []
+  if (kid === undefined) throw new Error(`${op} needs --kid KID`)
+  if (op !== 'prune' && others.length > 0) throw new Error(`${op} takes one --kid KID`)
+  await widen(values, ({ manifest }) => {
+    if (op === 'prune') return { op, kids: [kid, ...others] }
+    if (op === 'activate') return { op, kid }
+    const { blocked } = manifest.keys.get(kid) ?? {}
+    if (blocked === undefined) throw new Error(`${kid} is not blocked`)
+    return { op, kid, blockedAt: blocked.at }
+  })
+}
+
+/** `countersign validator remove`. */
+export async function validator(args: readonly string[]): Promise<void> {
+  const [operation, ...rest] = args
+  if (operation !== 'remove') throw new Error(`validator takes remove, not ${operation ?? 'nothing'}`)
+  const { values } = parseArgs({ args: [...rest], options: { ...common, name: { type: 'string' } } })
+  const { name } = values
+  if (name === undefined) throw new Error('remove needs --name NAME')
+  await widen(values, () => ({ op: 'remove-validator', name }))
+}
+
+/** `countersign break-glass`. */
+export async function breakGlass(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { ...common, realm: { type: 'string' }, minutes: { type: 'string' } },
+  })
+  const { realm } = values
+  const minutes = Number(values.minutes)
+  if (realm === undefined) throw new Error('break-glass needs --realm REALM')
+  if (!Number.isInteger(minutes) || minutes < 1 || minutes > MINUTES_MAX) {
+    throw new Error(`break-glass needs --minutes N, 1 to ${MINUTES_MAX}`)
+  }
+  await widen(values, (_, now) => ({ op: 'break-glass', realm, until: now + minutes * 60 }))
+}
+
+async function widen(
+  { ready, operator, reason }: { readonly [Name in keyof typeof common]?: string | undefined },
+  targetOf: (inForce: InForce, now: number) => ApprovalTarget,
+): Promise<void> {
+  if (reason === undefined) throw new Error('--reason TEXT: the record says why')
+  const { authority } = readSystem(ready)
+  const author = readAuthor(authority, operator)
+  const inForce = await readInForce(ready)
+  const now = Math.floor(Date.now() / 1000)
+  const document = sign(
+    writeApproval({
+      target: targetOf(inForce, now),
+      reason,
+      proposer: author.id,
+      issuedAt: now,
+      expiresAt: now + APPROVAL_SECONDS_MAX,
+      jti: randomBytes(16).toString('base64url'),
+      charterVersion: inForce.charter.version,
+    }),
+    author.privateKey,
+  )
+  printAll(describe(readPayload(document.payload), inForce).map(indent))
+  await propose(authority, document, inForce)
+}
