@@ -7,6 +7,7 @@ import {
   inactiveKey,
   neverIssued,
 } from './forgeries.ts'
+import { killedPaths } from './kill.ts'
 import { foreignClaims, renewForged } from './services.ts'
 import type { Step } from './step.ts'
 import { blockByHand, blockByItself, retiredKey, rollback } from './trust.ts'
@@ -25,5 +26,6 @@ export const steps: readonly Step[] = [
   bothKeys,
   blockByHand,
   blockByItself,
+  killedPaths,
   rollback,
 ]
