@@ -43,7 +43,7 @@ test('T120 R2: a canary is a real token of the key that is asked for, for nobody
     [{ audience: '' }, 'malformed'],
   ] as const)
     await assert.rejects(admin.canary({ ...request, ...change }), { code })
-  world.setState(request.kid, 'retiring')
+  world.setState(request.kid, 'blocked')
   await broker.deliver()
   await assert.rejects(admin.canary(request), { code: 'no_active_key' })
   world.setState(request.kid, 'active')
@@ -264,7 +264,15 @@ test('K12: a broker one of whose signers cannot start does not start, and leaves
   const { config } = broker
   const realms = {
     ...config.realms,
-    consumer: { ...config.realms['consumer'], passphrase_file: join(broker.folder, 'enterprise', 'none') },
+    consumer: {
+      ...config.realms['consumer'],
+      keystores: [
+        {
+          keystore: join(broker.folder, 'consumer', 'keystore.age'),
+          passphrase_file: join(broker.folder, 'enterprise', 'none'),
+        },
+      ],
+    },
   } as typeof config.realms
   const log = createLog('broker')
   log.level = 'silent'

@@ -5,7 +5,7 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { keepConnected, LineError, type LineServer, serveLines } from '@countersign/lines'
 import type { Logger, Running } from '@countersign/service'
 import {
@@ -19,8 +19,11 @@ import { readEnrolment } from '@countersign/validator/enrolment'
 import { followManifest } from '@countersign/validator/follow'
 import { batch } from './batch.ts'
 import { type CanaryRequest, canaryRequest, checkCanary, readCanaryRequest } from './canary.ts'
-import type { BrokerConfig } from './config.ts'
+import type { SignerStatus } from './client.ts'
+import type { BrokerConfig, KeystoreConfig } from './config.ts'
+import { createHandover } from './handover.ts'
 import { type Issued, issueBatch } from './issue.ts'
+import { RealmSigners } from './signers.ts'
 import { type SupervisedSigner, superviseSigner } from './supervise.ts'
 
 /** The witness waits two seconds for a manifest; a disk that takes longer than the rest is as good as none. */
@@ -36,27 +39,33 @@ const limits = {
   waitMillisecondsMax: 5000,
 }
 
-export async function startBroker(config: BrokerConfig, log: Logger): Promise<Running> {
+/** `reread` gives the configuration as it is now, for `reload`. */
+export async function startBroker(
+  config: BrokerConfig,
+  log: Logger,
+  reread: () => BrokerConfig = () => config,
+): Promise<Running> {
   const trustAnchor = parseTrustAnchor(JSON.parse(readFileSync(config.trust_anchor, 'utf8')))
   const witness = keepConnected(config.witness_socket, WITNESS_MILLISECONDS_MAX)
-  const signers = await startSigners(config, log)
+  const realms = await startRealms(config, log)
+  const handover = createHandover(() => {
+    const { documents } = follower
+    if (documents !== undefined) for (const { signers } of realms.values()) signers.trust(documents)
+  })
   const follower = followManifest({
     authority: config.authority,
     trustAnchor,
     enrolment: config.enrolment && readEnrolment(config.enrolment.name, config.enrolment.key),
-    onState: () => {
-      const { documents } = follower
-      if (documents !== undefined) for (const signer of signers.values()) signer.trust(documents)
-    },
+    onState: ({ manifest }) => handover.take(manifest),
     onProblem: ({ message }) => log.warn({ error: message }, 'trust is not up to date'),
   })
   const servers: LineServer[] = []
   const issuers = new Map<string, Issue>()
-  for (const [realm, signer] of signers) {
+  for (const [realm, { signers }] of realms) {
     const issue: Issue = batch<SigningRequest, Issued>(
       (requests) =>
         issueBatch(requests, {
-          signer,
+          signers,
           witness,
           manifestVersion: () => follower.state?.manifest.version,
           onAlarm: (message) => log.error({ realm }, message),
@@ -73,40 +82,113 @@ export async function startBroker(config: BrokerConfig, log: Logger): Promise<Ru
     const { token } = orThrow(await issue(canaryRequest(key, key.audience, Date.now() / 1000)))
     return { token: checkCanary(token, key.kid) }
   }
-  servers.push(await serveLines(config.admin_socket, { ...adminMethods(signers), canary }))
+  let reloading: Promise<unknown> = Promise.resolve()
+  const reload = (): Promise<void> => {
+    const reloaded = reloading.then(() => reloadKeystores(realms, reread(), log))
+    reloading = reloaded.catch(() => {})
+    return reloaded
+  }
+  servers.push(await serveLines(config.admin_socket, { ...adminMethods(realms, reload), canary }))
   return {
-    ready: { realms: [...signers.keys()] },
+    ready: { realms: [...realms.keys()] },
     stop: async () => {
       await Promise.all(servers.map((server) => server.close()))
+      await reloading
       await follower.stop()
+      handover.stop()
       witness.close()
-      await Promise.all(signers.values().map((signer) => signer.stop()))
+      await Promise.all(realms.values().map(({ signers }) => signers.stop()))
     },
   }
 }
 
-async function startSigners(
-  { realms, trust_anchor: trustAnchor }: BrokerConfig,
-  log: Logger,
-): Promise<ReadonlyMap<string, SupervisedSigner>> {
+/** A realm's signers, and by what was configured each of them. */
+interface Realm {
+  readonly signers: RealmSigners
+  readonly byKeystore: Map<string, SupervisedSigner>
+}
+
+async function startRealms(config: BrokerConfig, log: Logger): Promise<ReadonlyMap<string, Realm>> {
+  const wanted = Object.entries(config.realms).flatMap(([realm, { keystores }]) =>
+    keystores.map((keystore) => ({ realm, keystore })),
+  )
   const started = await Promise.allSettled(
-    Object.entries(realms).map(async ([realm, { keystore, passphrase_file, signatures_per_second }]) => {
-      const files = {
-        realm,
-        keystore,
-        folder: dirname(keystore),
-        passphraseFile: passphrase_file,
-        trustAnchor,
-        signaturesPerSecondMax: signatures_per_second,
-      }
-      return [realm, await superviseSigner({ realm, log, start: () => startSigner(files) })] as const
-    }),
+    wanted.map(async ({ realm, keystore }) => ({
+      realm,
+      name: nameOf(keystore),
+      signer: await startOne(realm, keystore, config, log),
+    })),
   )
   const failed = started.find(({ status }) => status === 'rejected')
-  const signers = started.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
-  if (failed === undefined) return new Map(signers)
-  await Promise.all(signers.map(([, signer]) => signer.stop()))
-  throw (failed as PromiseRejectedResult).reason
+  const all = started.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+  if (failed !== undefined) {
+    await Promise.all(all.map(({ signer }) => signer.stop()))
+    throw (failed as PromiseRejectedResult).reason
+  }
+  const realms = Map.groupBy(all, ({ realm }) => realm)
+  return new Map(
+    [...realms].map(([realm, ofRealm]) => [
+      realm,
+      {
+        signers: new RealmSigners(ofRealm.map(({ signer }) => signer)),
+        byKeystore: new Map(ofRealm.map(({ name, signer }) => [name, signer])),
+      },
+    ]),
+  )
+}
+
+function startOne(
+  realm: string,
+  { keystore, folder, passphrase_file, environment }: KeystoreConfig,
+  { realms, trust_anchor }: BrokerConfig,
+  log: Logger,
+): Promise<SupervisedSigner> {
+  const place = folder === undefined ? resolve(keystore) : keystore
+  const files = {
+    realm,
+    keystore: place,
+    folder: folder ?? dirname(place),
+    passphraseFile: resolve(passphrase_file),
+    trustAnchor: resolve(trust_anchor),
+    environment,
+    signaturesPerSecondMax: realms[realm]?.signatures_per_second,
+  }
+  return superviseSigner({ realm, log, start: () => startSigner(files) })
+}
+
+/** Two that differ in anything are two keystores. */
+function nameOf({ keystore, folder, passphrase_file, environment }: KeystoreConfig): string {
+  return JSON.stringify([keystore, folder, passphrase_file, environment])
+}
+
+/** Starts what was added before it stops what was removed, so that the realm is never without a signer. */
+async function reloadKeystores(
+  realms: ReadonlyMap<string, Realm>,
+  config: BrokerConfig,
+  log: Logger,
+): Promise<void> {
+  for (const [realm, { signers, byKeystore }] of realms) {
+    const wanted = config.realms[realm]?.keystores
+    if (wanted === undefined)
+      throw new LineError(
+        'malformed',
+        `${realm} is gone from the configuration; only its keystores can change`,
+      )
+    for (const keystore of wanted) {
+      if (byKeystore.has(nameOf(keystore))) continue
+      const signer = await startOne(realm, keystore, config, log).catch((error: Error) => {
+        throw new LineError('signer_not_started', `${error.message}; the log says why`)
+      })
+      byKeystore.set(nameOf(keystore), signer)
+      await signers.add(signer)
+    }
+    const kept = new Set(wanted.map(nameOf))
+    for (const [name, signer] of byKeystore) {
+      if (kept.has(name)) continue
+      byKeystore.delete(name)
+      await signers.remove(signer)
+    }
+  }
 }
 
 type Issue = (request: SigningRequest) => Promise<Issued>
@@ -145,25 +227,41 @@ async function settle(issue: () => Promise<Issued>): Promise<Issued> {
   }
 }
 
-/** What authority and sentinel may ask. */
-function adminMethods(signers: ReadonlyMap<string, SupervisedSigner>) {
+/** What authority, sentinel and whoever moves a realm may ask. */
+function adminMethods(realms: ReadonlyMap<string, Realm>, reload: () => Promise<void>) {
+  const status = async () => ({
+    signers: await Promise.all(
+      [...realms].flatMap(([realm, { signers }]) => signers.all.map((signer) => describe(realm, signer))),
+    ),
+  })
   return {
-    // A realm has one signer here: one of another identity would attest what no manifest takes.
-    generate: ({ signer: _, ...request }: { readonly realm?: string; readonly signer?: string }) => {
-      const signer = signers.get(request.realm ?? '')
-      if (signer === undefined) throw unknownRealm()
-      return signer.ask((process) => process.generate(request))
+    generate: (request: { readonly realm?: string; readonly signer?: string }) => {
+      const realm = realms.get(request.realm ?? '')
+      if (realm === undefined) throw unknownRealm()
+      return realm.signers.find(request.signer).ask((process) => process.generate(request))
     },
-    status: () => ({
-      signers: [...signers].map(([realm, { manifestVersion }]) => ({ realm, version: manifestVersion })),
-    }),
+    status,
+    reload: async () => {
+      await reload()
+      return status()
+    },
     counters: async () => {
-      const realms: Record<string, { readonly keys: readonly KeyCounts[] }> = {}
-      for (const [realm, signer] of signers)
-        realms[realm] = { keys: await signer.ask((process) => process.counters()) }
-      return { realms }
+      const counted: Record<string, { readonly keys: readonly KeyCounts[] }> = {}
+      for (const [realm, { signers }] of realms) {
+        const keys = await Promise.all(
+          signers.all.map((signer) => signer.ask((process) => process.counters())),
+        )
+        counted[realm] = { keys: keys.flat() }
+      }
+      return { realms: counted }
     },
   }
+}
+
+async function describe(realm: string, signer: SupervisedSigner): Promise<SignerStatus> {
+  const { identity, protection } = signer.description
+  const described = await signer.ask((process) => process.describe()).catch(() => undefined)
+  return { realm, identity, protection, version: signer.manifestVersion, keys: described?.keys ?? null }
 }
 
 /** The form alone; what it asks for is the signer's to judge. */

@@ -61,6 +61,18 @@ export interface KeyRequest {
   readonly max_ttl: number
 }
 
+/** A signer as the broker sees it. */
+export interface SignerStatus {
+  readonly realm: string
+  /** Thumbprint of the identity key, which the charter names. */
+  readonly identity: string
+  readonly protection: 'low' | 'hardware'
+  /** Of the manifest that it has taken; 0 while there is none. */
+  readonly version: number
+  /** The keys that it holds; null while it does not answer. */
+  readonly keys: readonly string[] | null
+}
+
 export interface BrokerAdmin {
   /** Has the realm's signer make a key. Only the public half comes out, with the signer's attestation. */
   generate(request: KeyRequest): Promise<GeneratedKey>
@@ -68,10 +80,18 @@ export interface BrokerAdmin {
   counters(): Promise<Counters>
   /** A canary of a key that signs now: see spec/kill.md, section 3. */
   canary(request: CanaryRequest): Promise<{ readonly token: string }>
+  status(): Promise<{ readonly signers: readonly SignerStatus[] }>
+  /**
+   * Reads the keystores anew: starts signers that were added, and stops those that were removed once what they prepared is
+   * signed. Rejects with `signer_not_started`, and changes nothing, when one does not come up.
+   */
+  reload(): Promise<{ readonly signers: readonly SignerStatus[] }>
   close(): void
 }
 
 const ADMIN_MILLISECONDS_MAX = 5000
+/** A signer has to start, and a token to be logged in to. */
+const RELOAD_MILLISECONDS_MAX = 60_000
 
 /** The admin socket, whether somebody listens there yet or not. */
 export function openBrokerAdmin(socket: string): BrokerAdmin {
@@ -79,6 +99,8 @@ export function openBrokerAdmin(socket: string): BrokerAdmin {
   return {
     generate: (request) => line.call('generate', request),
     counters: () => line.call('counters', {}),
+    status: () => line.call('status', {}),
+    reload: () => line.call('reload', {}, RELOAD_MILLISECONDS_MAX),
     canary: (request) => line.call('canary', request),
     close: line.close,
   }

@@ -6,15 +6,15 @@
  */
 
 import { LineError } from '@countersign/lines'
-import type { PreparedAnswer, Problem, SignedAnswer, SigningRequest } from '@countersign/signer/client'
+import type { Problem, SignedAnswer, SigningRequest } from '@countersign/signer/client'
 import type { AppendAnswer, AppendParams, AppendResult } from '@countersign/witness/client'
-import type { SupervisedSigner } from './supervise.ts'
+import type { Assigned, Lease, RealmSigners } from './signers.ts'
 
 /** What became of one request. */
 export type Issued = SignedAnswer | Problem
 
 export interface IssuingParties {
-  readonly signer: Pick<SupervisedSigner, 'ready' | 'ask'>
+  readonly signers: Pick<RealmSigners, 'lease'>
   readonly witness: WitnessLine
   /** Version of the newest manifest here; the witness waits for it, so that it knows each key that the signer knows. */
   readonly manifestVersion: () => number | undefined
@@ -33,34 +33,47 @@ const READY_MILLISECONDS_MAX = 2000
 
 export async function issueBatch(
   requests: readonly SigningRequest[],
-  { signer, witness, manifestVersion, onAlarm }: IssuingParties,
+  { signers, ...others }: IssuingParties,
 ): Promise<readonly Issued[]> {
-  await signer.ready(READY_MILLISECONDS_MAX)
+  const lease = signers.lease()
+  try {
+    return await issueWith(lease, requests, others)
+  } finally {
+    lease.release()
+  }
+}
+
+async function issueWith(
+  lease: Lease,
+  requests: readonly SigningRequest[],
+  { witness, manifestVersion, onAlarm }: Omit<IssuingParties, 'signers'>,
+): Promise<readonly Issued[]> {
+  await lease.ready(READY_MILLISECONDS_MAX)
   // Asked first: what is prepared while the witness is away costs a serial each and leads nowhere.
   await witness.connect().catch(refuseUnwitnessed)
-  const prepared = await signer.ask((process) => process.prepare(requests))
+  const prepared = await lease.prepare(requests)
   const entries = prepared.filter(isPrepared)
   if (entries.length === 0) return prepared.filter(isProblem)
   const params = { entries: entries.map(({ entry }) => entry), manifest_version: manifestVersion() }
   const { receipts } = await witness.call('append', withoutUndefined(params)).catch(refuseUnwitnessed)
-  const witnessed = entries.map(({ id }, at) => readReceipt(id, receipts[at], onAlarm))
+  const witnessed = entries.map((assigned, at) => readReceipt(assigned, receipts[at], onAlarm))
   const receipted = witnessed.filter(isReceipted)
-  const signed = receipted.length === 0 ? [] : await signer.ask((process) => process.sign(receipted))
+  const signed = receipted.length === 0 ? [] : await lease.sign(receipted)
   return merge(prepared, merge(witnessed, signed))
 }
 
 interface Receipted {
-  readonly id: number
+  readonly assigned: Assigned
   readonly receipt: string
 }
 
 function readReceipt(
-  id: number,
+  assigned: Assigned,
   result: AppendResult | undefined,
   onAlarm: (message: string) => void,
 ): Receipted | Problem {
   if (result === undefined) return problem('witness_unavailable', 'the witness gave no receipt', true)
-  if ('receipt' in result) return { id, receipt: result.receipt }
+  if ('receipt' in result) return { assigned, receipt: result.receipt }
   const { code, message } = result.error
   // Its follower catches up, or it is cut off for longer; either way this entry was not logged.
   if (code !== 'serial_repeated') return problem(code, message, code === 'manifest_stale')
@@ -86,7 +99,7 @@ function merge<Passed extends object, Result>(
   return all.map((each) => (isProblem(each) ? each : (ofPassed[next++] as Result)))
 }
 
-function isPrepared(answer: PreparedAnswer | Problem): answer is PreparedAnswer {
+function isPrepared(answer: Assigned | Problem): answer is Assigned {
   return !isProblem(answer)
 }
 

@@ -8,18 +8,20 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { LineError } from '@countersign/lines'
 import type { Logger } from '@countersign/service'
-import type { SignerProcess } from '@countersign/signer/client'
+import type { SignerDescription, SignerProcess } from '@countersign/signer/client'
 import type { TrustDocuments } from '@countersign/validator/trust'
 
 export interface SupervisedSigner {
+  /** Who it is: the same over every start. */
+  readonly description: Pick<SignerDescription, 'identity' | 'protection'>
   /** Version of the manifest that the signer has taken; 0 while there is none. */
   readonly manifestVersion: number
   /** Settles once there is a signer that has been brought a manifest; rejects with `signer_unavailable` after so long. */
   ready(milliseconds: number): Promise<void>
   /** Asks the signer that is there. Rejects with `signer_unavailable` when there is none, or it ends or hangs. */
   ask<Result>(question: (signer: SignerProcess) => Promise<Result>): Promise<Result>
-  /** Brings newer trust, to this signer and to each after it. */
-  trust(documents: TrustDocuments): void
+  /** Brings newer trust, to this signer and to each after it. Settles when this one has answered, taken or not. */
+  trust(documents: TrustDocuments): Promise<void>
   stop(): Promise<void>
 }
 
@@ -85,9 +87,12 @@ export async function superviseSigner({
     return undefined
   }
 
-  const keeping = keep(await start())
+  const first = await start()
+  const { description } = first
+  const keeping = keep(first)
 
   return {
+    description,
     get manifestVersion() {
       return manifestVersion
     },
@@ -111,9 +116,9 @@ export async function superviseSigner({
         throw error
       }
     },
-    trust: (newer) => {
+    trust: async (newer) => {
       documents = newer
-      if (signer !== undefined) void bring(signer)
+      if (signer !== undefined) await bring(signer)
     },
     stop: async () => {
       stopping.abort()

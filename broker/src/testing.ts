@@ -71,8 +71,12 @@ export async function startTestBroker(): Promise<TestBroker> {
         realm,
         {
           socket: join(folder, `${realm}.sock`),
-          keystore: join(folder, realm, 'keystore.age'),
-          passphrase_file: join(folder, realm, 'passphrase'),
+          keystores: [
+            {
+              keystore: join(folder, realm, 'keystore.age'),
+              passphrase_file: join(folder, realm, 'passphrase'),
+            },
+          ],
         },
       ]),
     ),

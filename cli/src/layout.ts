@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import type { Probe } from '@countersign/authority/client'
 import type { Wishes } from './config.ts'
 import { keepPrivate, readJson, writePrivate } from './files.ts'
+import { readKeystores } from './keystores.ts'
 import { sampleMail } from './mail.ts'
 import type { Ports } from './ports.ts'
 import {
@@ -63,10 +64,6 @@ export function layOut(data: string, ports: Ports) {
     ]),
     trustAnchor: join(data, 'trust-anchor.json'),
     enrolmentToken: join(data, 'secrets', 'enrolment-token'),
-    keystores: {
-      consumer: join(data, 'signers', 'consumer', 'keystore.age'),
-      enterprise: join(data, 'signers', 'enterprise', 'keystore.age'),
-    },
     enrolmentKey: (name: string): string => join(data, 'secrets', `enrolment-${name}.json`),
     configFile: (name: string): string => join(data, 'config', `${name}.json`),
     socket: (name: string): string => join(data, 'run', `${name}.sock`),
@@ -123,14 +120,14 @@ export function writeConfigs(
     witness_socket: socket('witness'),
     enrolment_token: layout.enrolmentToken,
   })
+  const keystores = readKeystores(data)
   write('broker', {
     realms: Object.fromEntries(
       realms.map((realm) => [
         realm,
         {
           socket: socket(`broker-${realm}`),
-          keystore: layout.keystores[realm],
-          passphrase_file: join(data, 'signers', realm, 'passphrase'),
+          keystores: keystores[realm],
         },
       ]),
     ),

@@ -7,11 +7,14 @@
 import { join } from 'node:path'
 import { operatorKeyFiles } from './ceremony.ts'
 import { readJson } from './files.ts'
+import { readKeystores } from './keystores.ts'
 import type { Layout } from './layout.ts'
 import { audiences, type Realm, type Seed, type World } from './world.ts'
 
 export function describeSystem(layout: Layout, { tenants }: World, seeds: Readonly<Record<Realm, Seed>>) {
   const { urls, issuers } = layout
+  const keystores = readKeystores(layout.data)
+  const newest = (realm: Realm): string => keystores[realm].at(-1)?.keystore ?? ''
   const witness = readJson<{ name: string; vkey: string }>(join(layout.data, 'witness.json'))
   return {
     realms: {
@@ -37,7 +40,7 @@ export function describeSystem(layout: Layout, { tenants }: World, seeds: Readon
     gateway: { url: urls.gateway, audience: audiences.mail },
     webmail: { url: urls.webmail, audience: audiences.mail },
     sentinel: { url: urls.sentinel, alerts: `${urls.sentinel}/alerts` },
-    keystores: layout.keystores,
+    keystores: { consumer: newest('consumer'), enterprise: newest('enterprise') },
   }
 }
 

@@ -20,7 +20,6 @@ export interface SystemUnderAttack {
 export async function findSystem(readyFile: string | undefined): Promise<SystemUnderAttack> {
   if (readyFile === undefined) return startTemporarySystem()
   const ready = JSON.parse(await readFile(readyFile, 'utf8')) as System
-  // DIR/signers/consumer/keystore.age
-  const data = dirname(dirname(dirname(ready.keystores.consumer)))
+  const data = dirname(ready.authority.trust_anchor)
   return { ready, data, stop: async () => {} }
 }

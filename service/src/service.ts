@@ -25,12 +25,12 @@ const STOP_MILLISECONDS_MAX = 4000
 
 /**
  * Runs a service as this process: reads `--config FILE`, starts, tells its parent (IPC message `{ready}` or a line on
- * standard output), stops on SIGTERM, SIGINT or when its parent goes away.
+ * standard output), stops on SIGTERM, SIGINT or when its parent goes away. `start` gets a way to read the file anew.
  */
 export async function runService<Schema extends z.ZodType>(
   name: string,
   schema: Schema,
-  start: (config: z.infer<Schema>, log: Logger) => Promise<Running>,
+  start: (config: z.infer<Schema>, log: Logger, reread: () => z.infer<Schema>) => Promise<Running>,
 ): Promise<void> {
   const log = createLog(name)
   // A parent that goes away before this answers would never be missed otherwise. What is half started is left to the
@@ -38,8 +38,10 @@ export async function runService<Schema extends z.ZodType>(
   process.once('disconnect', endAtOnce)
   try {
     const { values } = parseArgs({ options: { config: { type: 'string' } } })
-    if (values.config === undefined) throw new Error(`${name} needs --config FILE`)
-    const running = await start(readConfig(values.config, schema), log)
+    const { config: file } = values
+    if (file === undefined) throw new Error(`${name} needs --config FILE`)
+    const reread = (): z.infer<Schema> => readConfig(file, schema)
+    const running = await start(reread(), log, reread)
     process.off('disconnect', endAtOnce)
     onStop(log, running)
     if (process.send === undefined) process.stdout.write(`${JSON.stringify({ ready: running.ready })}\n`)

@@ -49,6 +49,7 @@ export interface SignerProcess {
     requests: readonly { readonly id: number; readonly receipt: string }[],
   ): Promise<readonly (SignedAnswer | Problem)[]>
   generate(request: object): Promise<GeneratedKey>
+  describe(): Promise<SignerDescription>
   counters(): Promise<readonly KeyCounts[]>
   /** Ends the process in order; by force if that takes too long. */
   stop(): Promise<void>
@@ -86,6 +87,7 @@ export async function startSigner(files: SignerFiles): Promise<SignerProcess> {
       await syncFolders(files.folder)
       return made
     },
+    describe: () => call('describe'),
     counters: async () => (await call<{ keys: readonly KeyCounts[] }>('counters')).keys,
     stop: () => stopChild(child, peer, exited),
     kill: () => void child.kill('SIGKILL'),

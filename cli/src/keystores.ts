@@ -1,0 +1,52 @@
+/**
+ * Which keystores each realm of a data folder has: usually one, two while a realm moves. Kept, since a start has to find the
+ * keys where the last move left them.
+ *
+ *     DATA/keystores.json   {"consumer": [{"keystore", "passphrase_file", "folder"?, "environment"?}], "enterprise": […]}
+ *
+ * @module
+ */
+
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { readJson, writePrivate } from './files.ts'
+import type { Realm } from './world.ts'
+
+/** A keystore as the broker's configuration has it. */
+export interface KeptKeystore {
+  /** A file, or a `pkcs11:` URI. */
+  readonly keystore: string
+  readonly passphrase_file: string
+  /** What the signer of a token keeps; a file has its own. */
+  readonly folder?: string
+  readonly environment?: Readonly<Record<string, string>>
+}
+
+export type Keystores = Readonly<Record<Realm, readonly KeptKeystore[]>>
+
+/** Those of the first start, unless something else was kept. The keystore that makes new keys comes last. */
+export function readKeystores(data: string): Keystores {
+  const file = keystoresFile(data)
+  return existsSync(file) ? readJson<Keystores>(file) : firstKeystores(data)
+}
+
+export function keepKeystores(data: string, keystores: Keystores): void {
+  writePrivate(keystoresFile(data), keystores)
+}
+
+/** Where the signer of this keystore keeps everything. */
+export function folderOf({ keystore, folder }: KeptKeystore): string {
+  return folder ?? dirname(keystore)
+}
+
+function firstKeystores(data: string): Keystores {
+  const first = (realm: Realm): readonly KeptKeystore[] => {
+    const folder = join(data, 'signers', realm)
+    return [{ keystore: join(folder, 'keystore.age'), passphrase_file: join(folder, 'passphrase') }]
+  }
+  return { consumer: first('consumer'), enterprise: first('enterprise') }
+}
+
+function keystoresFile(data: string): string {
+  return join(data, 'keystores.json')
+}
