@@ -22,6 +22,7 @@ import type { JsonObject } from '@countersign/validator/json'
 import { createTestKey, type TestKey } from '@countersign/validator/testing'
 import { type Browser, type CDPSession, chromium, type Page } from 'playwright-core'
 import { startTestAuthority, type TestAuthority } from '../authority/src/testing.ts'
+import { describe } from '../cli/src/proposal.ts'
 import { CONTRAST_MIN, contrast } from './contrast.ts'
 
 const CHROMIUM = '/usr/bin/chromium'
@@ -211,7 +212,15 @@ test('A1 K11: an operator makes a passkey, is let into the charter, and approves
   await page.getByRole('link', { name: 'Charter 3' }).click()
   await page.locator('.before', { hasText: '3600 s (1 h)' }).waitFor()
   await page.locator('.after', { hasText: '7200 s (2 h)' }).waitFor()
-  const groups = (await page.locator('#groups').textContent()) ?? ''
+  const groups = ((await page.locator('#groups').textContent()) ?? '').trim()
+  const { charter: inForce, manifest: keys } = authority.running.publisher.newest ?? assert.fail()
+  const documents = [(await authority.get('charter')).body as unknown as SignedDocument]
+  assert.ok(
+    describe(document.payload, { charter: inForce, manifest: keys, documents }).includes(
+      `hash of the document: ${groups}`,
+    ),
+    'who approves with a key file sees the same hash',
+  )
   await page.getByRole('button', { name: 'Approve with passkey' }).click()
   assert.match(await stage.outcome(), /^Approved: 2 of 3\.One more person has to approve/)
 

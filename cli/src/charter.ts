@@ -15,8 +15,18 @@ import {
 } from '@countersign/validator/document'
 import { type JsonObject, parseObject } from '@countersign/validator/json'
 import { approve } from './approve.ts'
-import { readAuthor } from './operate.ts'
-import { confirm, describe, type InForce, indent, printAll, propose, readInForce, sign } from './proposal.ts'
+import {
+  confirm,
+  describe,
+  type InForce,
+  indent,
+  printAll,
+  propose,
+  readInForce,
+  readPerson,
+  sign,
+} from './proposal.ts'
+import type { System } from './ready.ts'
 import { readSystem } from './system.ts'
 import { formatTable } from './table.ts'
 
@@ -97,12 +107,12 @@ async function signNext(
     operator,
     isSure,
   }: {
-    readonly authority: Parameters<typeof readAuthor>[0]
+    readonly authority: System['authority']
     readonly operator: string | undefined
     readonly isSure: boolean
   },
 ): Promise<SignedDocument> {
-  const author = readAuthor(authority, operator)
+  const author = readPerson(authority, inForce, operator)
   const now = Math.floor(Date.now() / 1000)
   const next = {
     ...given,
@@ -111,7 +121,7 @@ async function signNext(
   }
   const segment = encodePayload(next)
   const payload = readPayload(segment)
-  printAll(describe(payload, inForce).map(indent))
+  printAll(describe(segment, inForce).map(indent))
   if (!isSure && !(await confirm(`propose this as ${author.id}?`))) throw new Error('not proposed')
   return sign(payload, segment, author.privateKey)
 }

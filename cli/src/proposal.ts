@@ -20,6 +20,7 @@ import { CHARTER_TYPE, type Charter } from '@countersign/validator/charter'
 import { readPayload, type SignedDocument, signDocument } from '@countersign/validator/document'
 import type { JsonObject } from '@countersign/validator/json'
 import type { Manifest } from '@countersign/validator/manifest'
+import type { Passkey } from '@countersign/validator/webauthn'
 import { showOperated } from './kill.ts'
 import { readAuthor, waitForAcknowledgements } from './operate.ts'
 import type { System } from './ready.ts'
@@ -42,10 +43,15 @@ export async function readInForce(ready: string | undefined): Promise<InForce> {
   })
 }
 
-/** What would change: a line for each thing. */
-export function describe(payload: JsonObject, { manifest, documents }: InForce): readonly string[] {
+/** What would change, a line for each thing; then the hash of what is signed, as the page of a proposal shows it too. */
+export function describe(segment: string, { manifest, documents }: InForce): readonly string[] {
+  const payload = readPayload(segment)
   const charter = readPayload((documents.at(-1) as SignedDocument).payload)
-  return describeProposal(kindOf(payload), payload, { charter, manifest })
+  const groups = hash('sha256', segment, 'hex').match(/.{4}/g) ?? []
+  return [
+    ...describeProposal(kindOf(payload), payload, { charter, manifest }),
+    `hash of the document: ${groups.join(' ')}`,
+  ]
 }
 
 /** Signs a payload as an operator and proposes it. */
@@ -72,14 +78,10 @@ export async function approve(
     throw new Error('the authority shows something else than what this id stands for')
   }
   checkBase(payload, inForce)
-  const isByPasskey = (name: string | undefined): boolean =>
-    inForce.charter.operators.some((each) => each.id === name && each.webauthn !== undefined)
-  const next = authority.operators.find((each) => !approvedBy.includes(each.id) && !isByPasskey(each.id))?.id
-  if (isByPasskey(operator)) throw new Error(`${operator} approves with a passkey: ${pageOf(authority, id)}`)
-  const author = readAuthor(authority, operator ?? next)
+  const author = readPerson(authority, inForce, operator, { approvedBy, id })
   printAll([
     `proposal ${id}, approved by ${approvedBy.join(', ')}:`,
-    ...describe(payload, inForce).map(indent),
+    ...describe(segment, inForce).map(indent),
   ])
   if (!isSure && !(await confirm(`approve this as ${author.id}?`))) throw new Error('not approved')
   const startedAt = performance.now()
@@ -89,6 +91,23 @@ export async function approve(
 }
 
 const ID_CHARACTERS = 22
+
+/** Who signs with a key file: the one named, or the first that may and has not. Somebody with a passkey has a page. */
+export function readPerson(
+  authority: Authority,
+  { charter: { operators } }: InForce,
+  operator: string | undefined,
+  { approvedBy = [], id }: { readonly approvedBy?: readonly string[]; readonly id?: string } = {},
+): ReturnType<typeof readAuthor> {
+  const passkey = operators.find((each) => each.id === operator)?.webauthn
+  if (passkey !== undefined) {
+    const page = id === undefined ? '' : `: ${pageOf(passkey, id)}`
+    throw new Error(`${operator} approves with a passkey${page}`)
+  }
+  const isEligible = (name: string): boolean =>
+    operators.some((each) => each.id === name && each.webauthn === undefined) && !approvedBy.includes(name)
+  return readAuthor(authority, operator ?? authority.operators.find((each) => isEligible(each.id))?.id)
+}
 
 /** A signature of the right type over exactly this segment. */
 export function sign(payload: JsonObject, segment: string, privateKey: KeyObject): SignedDocument {
@@ -130,14 +149,17 @@ async function showAnswer(
     return
   }
   const others = operators.filter((operator) => !approvedBy.includes(operator.id))
-  const keyed = others.filter(({ webauthn }) => webauthn === undefined)
-  const withPasskey = others.filter(({ webauthn }) => webauthn !== undefined)
   const missing = needed - approvedBy.length
   printAll([
     `proposal ${id}, approved by ${approvedBy.join(', ')}`,
     `${missing} more of ${others.map((operator) => operator.id).join(', ')} must approve${deadlineOf(answer)}:`,
-    ...keyed.map((operator) => indent(`countersign approve ${id} --operator ${operator.id}`)),
-    ...withPasskey.map((operator) => indent(`${operator.id}, with a passkey: ${pageOf(authority, id)}`)),
+    ...others.map((operator) =>
+      indent(
+        operator.webauthn === undefined
+          ? `countersign approve ${id} --operator ${operator.id}`
+          : `${operator.id}, with a passkey: ${pageOf(operator.webauthn, id)}`,
+      ),
+    ),
   ])
 }
 
@@ -146,9 +168,9 @@ function deadlineOf(answer: ApprovalAnswer | ProposalAnswer): string {
   return ` by ${new Date(answer.expires_at * 1000).toISOString().slice(11, 19)}Z`
 }
 
-/** Where somebody with a passkey sees and approves it. */
-function pageOf({ url }: Authority, id: string): string {
-  return new URL(`approve/${id}`, url.endsWith('/') ? url : `${url}/`).href
+/** Where somebody with a passkey sees and approves it: a passkey answers at the addresses that the charter names alone. */
+function pageOf({ origins }: Passkey, id: string): string {
+  return new URL(`/approve/${id}`, origins[0]).href
 }
 
 export function indent(line: string): string {

@@ -12,9 +12,7 @@ import {
   approve as sign,
   writeApproval,
 } from '@countersign/validator/approval'
-import { readPayload } from '@countersign/validator/document'
-import { readAuthor } from './operate.ts'
-import { describe, type InForce, indent, printAll, propose, readInForce } from './proposal.ts'
+import { describe, type InForce, indent, printAll, propose, readInForce, readPerson } from './proposal.ts'
 import { readSystem } from './system.ts'
 
 const common = {
@@ -74,8 +72,8 @@ async function widen(
 ): Promise<void> {
   if (reason === undefined) throw new Error('--reason TEXT: the record says why')
   const { authority } = readSystem(ready)
-  const author = readAuthor(authority, operator)
   const inForce = await readInForce(ready)
+  const author = readPerson(authority, inForce, operator)
   const now = Math.floor(Date.now() / 1000)
   const document = sign(
     writeApproval({
@@ -89,6 +87,6 @@ async function widen(
     }),
     author.privateKey,
   )
-  printAll(describe(readPayload(document.payload), inForce).map(indent))
+  printAll(describe(document.payload, inForce).map(indent))
   await propose(authority, document, inForce)
 }
