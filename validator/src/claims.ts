@@ -22,6 +22,8 @@ export interface Claims {
   readonly expiresAt: number | undefined
   readonly notBefore: number | undefined
   readonly clientId: string | undefined
+  /** `sid`: the session at the issuer that the token came of. */
+  readonly session: string | undefined
   readonly scopes: readonly string[]
   /** `cnf` (RFC 7800): the key that a sender must prove to hold. */
   readonly confirmation: JsonObject | undefined
@@ -69,6 +71,7 @@ function readTokenClaims(common: CommonClaims, payload: JsonObject): Claims {
     expiresAt,
     notBefore: optional(payload['nbf'], readTime),
     clientId: optional(payload['client_id'], readText),
+    session: optional(payload['sid'], readText),
     scopes: optional(payload['scope'], readScopes) ?? [],
     confirmation: optional(payload['cnf'], readConfirmation),
     ancestors: optional(payload['via'], readAncestors) ?? [],
@@ -77,7 +80,7 @@ function readTokenClaims(common: CommonClaims, payload: JsonObject): Claims {
 }
 
 /** What makes other tokens of ours what they are. A SET has none of it, so that no reader takes it for one of them. */
-const foreignToSets = ['sub', 'exp', 'nbf', 'tid', 'client_id', 'scope', 'cnf', 'via', 'nonce']
+const foreignToSets = ['sub', 'exp', 'nbf', 'tid', 'client_id', 'scope', 'cnf', 'via', 'nonce', 'sid']
 
 function readSetClaims(common: CommonClaims, payload: JsonObject): Claims {
   for (const name of foreignToSets) if (payload[name] !== undefined) throw new Refusal('malformed')
@@ -88,6 +91,7 @@ function readSetClaims(common: CommonClaims, payload: JsonObject): Claims {
     expiresAt: undefined,
     notBefore: undefined,
     clientId: undefined,
+    session: undefined,
     scopes: [],
     confirmation: undefined,
     ancestors: [],

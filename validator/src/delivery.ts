@@ -19,11 +19,35 @@ export class DeliveryFault extends Error {
 export const DOCUMENT_BYTES_MAX = 8 * 1024 * 1024
 const ANSWER_MILLISECONDS_MAX = 10_000
 
-/** Gets a JSON object. Throws `DeliveryFault`. */
-export async function fetchObject(url: URL, signal: AbortSignal): Promise<JsonObject> {
+/** Gets a JSON object, which may also come under another media type than JSON's own. Throws `DeliveryFault`. */
+export async function fetchObject(
+  url: URL,
+  signal: AbortSignal,
+  mediaTypes: readonly string[] = ['application/json'],
+): Promise<JsonObject> {
   const whole = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MILLISECONDS_MAX)])
-  const response = await request(url, { headers: { accept: 'application/json' }, signal: whole })
-  const body = await checkAnswer(response, 'application/json')
+  const response = await request(url, { headers: { accept: mediaTypes.join(', ') }, signal: whole })
+  return readAnswer(url, response, mediaTypes)
+}
+
+/** Posts a JSON object for another, for as long as the signal lets it wait. Throws `DeliveryFault`. */
+export async function postObject(
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  body: JsonObject,
+  signal: AbortSignal,
+): Promise<JsonObject> {
+  const response = await request(url, {
+    method: 'POST',
+    headers: { accept: 'application/json', 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+    signal,
+  })
+  return readAnswer(url, response, ['application/json'])
+}
+
+async function readAnswer(url: URL, response: Response, mediaTypes: readonly string[]): Promise<JsonObject> {
+  const body = await checkAnswer(response, mediaTypes)
   const text = await readText(body)
   try {
     return parseObject(text)
@@ -39,7 +63,7 @@ export async function openStream(
   signal: AbortSignal,
 ): Promise<ReadableStream<Uint8Array>> {
   const response = await request(url, { headers: { accept: 'text/event-stream', ...headers }, signal })
-  return checkAnswer(response, 'text/event-stream')
+  return checkAnswer(response, ['text/event-stream'])
 }
 
 /** Posts a compact JWS. Throws `DeliveryFault` unless it was taken. */
@@ -63,15 +87,18 @@ async function request(url: URL, init: RequestInit): Promise<Response> {
   }
 }
 
-async function checkAnswer(response: Response, mediaType: string): Promise<ReadableStream<Uint8Array>> {
-  const type = response.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase()
+async function checkAnswer(
+  response: Response,
+  mediaTypes: readonly string[],
+): Promise<ReadableStream<Uint8Array>> {
+  const type = response.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
   const encoded = response.headers.has('content-encoding')
-  if (response.status === 200 && type === mediaType && !encoded && response.body !== null)
+  if (response.status === 200 && mediaTypes.includes(type) && !encoded && response.body !== null)
     return response.body
   await response.body?.cancel()
   const { pathname } = new URL(response.url)
   if (response.status !== 200) throw new DeliveryFault(`${pathname} answers status ${response.status}`)
-  throw new DeliveryFault(`${pathname} answers something else than ${mediaType}`)
+  throw new DeliveryFault(`${pathname} answers something else than ${mediaTypes[0]}`)
 }
 
 async function readText(body: ReadableStream<Uint8Array>): Promise<string> {

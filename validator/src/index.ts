@@ -5,6 +5,7 @@
  */
 
 export type { TrustAnchor } from './charter.ts'
+export type { DenialSource } from './denials.ts'
 export type { Hold } from './hold.ts'
 export type { TrustSource } from './manifest.ts'
 export { type Reason, Refusal, refusals } from './refusal.ts'

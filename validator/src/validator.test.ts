@@ -231,6 +231,7 @@ const notSets: readonly (readonly [title: string, claims: Record<string, unknown
   ['a client', { client_id: 'client-1' }],
   ['a scope', { scope: 'mail.read' }],
   ['a nonce', { nonce: 'n' }],
+  ['a session', { sid: 'session-1' }],
   ['two events', { events: { 'https://events.example/x': {}, 'https://events.example/y': {} } }],
   ['no event', { events: {} }],
   ['a list of events', { events: [{}] }],

@@ -12,6 +12,7 @@
 
 import { BoundedCache } from './cache.ts'
 import type { SecurityEvent } from './claims.ts'
+import type { DenialSource } from './denials.ts'
 import { headerTypes, type TokenType } from './entry.ts'
 import { type Hold, hold, type NewsSource } from './hold.ts'
 import type { JsonObject, JsonValue } from './json.ts'
@@ -24,6 +25,7 @@ import type { Sighting } from './sighting.ts'
 import {
   type Acceptance,
   type Confirmation,
+  denialOf,
   type Findings,
   investigate,
   isSender,
@@ -49,6 +51,8 @@ export interface ValidatorOptions {
   readonly maxStaleSeconds?: number
   readonly clockToleranceSeconds?: number
   readonly [acceptWithoutReceipt]?: string
+  /** Tokens that somebody else has ended: a foreign transmitter (ssf.ts), a list of one's own. Left out: the manifest decides. */
+  readonly denials?: DenialSource | undefined
   /** Hears of every decision; must not throw. */
   readonly onSighting?: (sighting: Sighting) => void
   /** Seconds since the epoch. */
@@ -93,7 +97,7 @@ interface Cached {
 
 /** Throws `TypeError` where something that decides trust is left open, or an option is not known. */
 export function createValidator(options: ValidatorOptions): Validator {
-  const { question, trust, maxStaleSeconds, onSighting, clock } = readOptions(options)
+  const { question, trust, maxStaleSeconds, denials, onSighting, clock } = readOptions(options)
   const verifiedRoots = new VerifiedRoots()
   const cache = new BoundedCache<Cached>(CACHED_VERDICTS_MAX)
   let cachedUnder: TrustState | undefined
@@ -121,6 +125,7 @@ export function createValidator(options: ValidatorOptions): Validator {
       // Written so that an age which is no number counts as too old.
       stale: !(trust.ageSeconds() <= maxStaleSeconds),
       confirmation,
+      denials,
       verifiedRoots,
     }
   }
@@ -261,14 +266,15 @@ function claimed<Value>(value: Value | undefined): Value {
 
 /** Whether nothing but the trust state, which the cache hangs on, could give another verdict now. */
 function isStillGood({ acceptance, signature }: Cached, token: string, world: World): boolean {
-  const { claims, validFrom, validUntil } = acceptance
+  const { claims, key, validFrom, validUntil } = acceptance
   return (
     // Another signature over the same input may be no signature at all.
     token.endsWith(signature) &&
     world.now >= validFrom &&
     world.now < validUntil &&
     !world.stale &&
-    isSender(claims, world.confirmation)
+    isSender(claims, world.confirmation) &&
+    denialOf(key, claims, world.denials) === undefined
   )
 }
 
@@ -325,6 +331,7 @@ interface Settings {
   readonly question: Question
   readonly trust: TrustSource | NewsSource
   readonly maxStaleSeconds: number
+  readonly denials: DenialSource | undefined
   readonly onSighting: ((sighting: Sighting) => void) | undefined
   readonly clock: () => number
 }
@@ -337,6 +344,7 @@ const optionNames: ReadonlySet<string | symbol> = new Set<keyof ValidatorOptions
   'maxStaleSeconds',
   'clockToleranceSeconds',
   acceptWithoutReceipt,
+  'denials',
   'onSighting',
   'now',
 ])
@@ -367,9 +375,17 @@ function readOptions(options: ValidatorOptions): Settings {
     },
     trust,
     maxStaleSeconds,
+    denials: readDenials(options.denials),
     onSighting: options.onSighting,
     clock: options.now ?? (() => Date.now() / 1000),
   }
+}
+
+/** Given and of no use, it would leave out what somebody believes to be asked. */
+function readDenials(denials: DenialSource | undefined): DenialSource | undefined {
+  if (denials !== undefined && typeof denials.reasonFor !== 'function')
+    throw new TypeError('denials are none')
+  return denials
 }
 
 function isWithin(value: number, least: number, most: number): boolean {

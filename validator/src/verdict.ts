@@ -7,6 +7,7 @@
 
 import { decode, encode } from './base64url.ts'
 import { type Claims, readClaims } from './claims.ts'
+import type { DenialReason, DenialSource } from './denials.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import {
@@ -46,6 +47,8 @@ export interface World {
   /** The authority has not vouched for the manifest for longer than the validator may decide by it. */
   readonly stale: boolean
   readonly confirmation: Confirmation | undefined
+  /** What others have denied; left out, nobody has a say. */
+  readonly denials?: DenialSource | undefined
   /** Signatures over subtree roots that were found to be good. */
   readonly verifiedRoots: VerifiedRoots
 }
@@ -94,7 +97,7 @@ export function judge(token: string, question: Question, world: World, findings:
   checkVouching(key, header.alg, claims, question, now)
   checkSignature(key, jws, findings)
   checkReceipt(key, jws, manifest, question, world, findings)
-  checkStanding(key, header.alg, claims, question, manifest, now)
+  checkStanding(key, header.alg, claims, question, manifest, world)
   checkSender(key, claims, world.confirmation)
   checkFreshness(manifest, world)
   return {
@@ -120,7 +123,7 @@ export function judgeAgain(accepted: Acceptance, question: Question, world: Worl
   const key = findKey(manifest, kid)
   checkVouching(key, algorithm, claims, question, now)
   checkLog(key, place, manifest)
-  checkStanding(key, algorithm, claims, question, manifest, now)
+  checkStanding(key, algorithm, claims, question, manifest, world)
   checkFreshness(manifest, world)
   return validUntil(key, claims, manifest, question.clockToleranceSeconds)
 }
@@ -148,13 +151,14 @@ function checkStanding(
   claims: Claims,
   { tokenType, clockToleranceSeconds }: Question,
   manifest: Manifest,
-  now: number,
+  { now, denials }: World,
 ): void {
   checkTime(key, claims, now, clockToleranceSeconds)
   checkLifetimeScope(key, scopedBy(tokenType, algorithm, claims))
   checkKeyWindow(key, claims.issuedAt)
   checkCutoffs(key, claims, manifest.cutoffs)
   checkAncestors(key, claims, manifest)
+  checkDenials(key, claims, denials)
 }
 
 function scopedBy(type: TokenType, algorithm: Algorithm, claims: Claims): ScopedClaims {
@@ -327,6 +331,27 @@ function checkAncestors(key: ManifestKey, claims: Claims, manifest: Manifest): v
     if (ancestor.realm !== key.realm) throw new Refusal('key_out_of_scope', { kid })
     checkCutoffs(ancestor, { ...claims, issuedAt }, manifest.cutoffs)
   }
+}
+
+/** Asked last of what is about the past, and again of what was accepted before. */
+function checkDenials(key: ManifestKey, claims: Claims, denials: DenialSource | undefined): void {
+  const reason = denialOf(key, claims, denials)
+  if (reason !== undefined) throw new Refusal(reason, { kid: key.kid })
+}
+
+/** Why somebody who may has denied the token, if so. */
+export function denialOf(
+  { kid }: ManifestKey,
+  { issuer, subject, session, issuedAt, ancestors }: Claims,
+  denials: DenialSource | undefined,
+): DenialReason | undefined {
+  if (denials === undefined) return undefined
+  // What a token was exchanged for speaks for the same person in the same session.
+  for (const each of [{ kid, issuedAt }, ...ancestors]) {
+    const reason = denials.reasonFor({ issuer, subject, session, ...each })
+    if (reason !== undefined) return reason
+  }
+  return undefined
 }
 
 function concerns({ realm, kid, tenant, subject }: Cutoff, key: ManifestKey, claims: Claims): boolean {
