@@ -1,0 +1,189 @@
+/**
+ * Goal: while a realm moves from one keystore to another, and back, no request fails and the signer that goes finishes what
+ * it began. Method: a whole broker under steady load, whose configuration the test changes and has it read anew; one of the
+ * keystores is a SoftHSM2 token where there is one.
+ */
+
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { createSoftToken, missingSoftHsm } from '@countersign/signer/client'
+import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
+import { issuers, mailAudience, realmTenants } from '@countersign/validator/testing'
+import { createValidator } from '@countersign/validator/validator'
+import { openBrokerAdmin, type SignerStatus } from './client.ts'
+import type { KeystoreConfig } from './config.ts'
+import { startTestBroker } from './testing.ts'
+
+const broker = await startTestBroker()
+const admin = openBrokerAdmin(join(broker.folder, 'admin.sock'))
+after(async () => {
+  admin.close()
+  await broker.stop()
+})
+const { world } = broker
+const keystores = broker.config.realms['consumer']?.keystores as KeystoreConfig[]
+const [first] = keystores as [KeystoreConfig]
+const main = fileURLToPath(import.meta.resolve('@countersign/signer/client')).replace('client.ts', 'main.ts')
+
+async function init({ keystore, folder, passphrase_file, environment }: KeystoreConfig): Promise<PublicJwk> {
+  const place = folder === undefined ? [] : ['--folder', folder]
+  const args = ['--realm', 'consumer', '--keystore', keystore, ...place, '--passphrase-file', passphrase_file]
+  const { stdout } = await promisify(execFile)(process.execPath, [main, 'init', ...args], {
+    env: { ...environment },
+  })
+  return (JSON.parse(stdout) as { jwk: PublicJwk }).jwk
+}
+
+async function consumers(): Promise<readonly SignerStatus[]> {
+  const { signers } = await admin.status()
+  return signers.filter(({ realm }) => realm === 'consumer')
+}
+
+/** Has the signer with this identity make a key, and publishes it. */
+async function publishKey(signer: string): Promise<string> {
+  const made = await admin.generate({
+    realm: 'consumer',
+    signer,
+    alg: 'ES256',
+    iss: issuers.consumer,
+    tenants: realmTenants.consumer,
+    token_types: ['access', 'id', 'logout'],
+    max_ttl: 3600,
+  })
+  const { kid, algorithm, jwk } = importPublicJwk(made.jwk)
+  const { privateKey } = world.keys.consumer
+  const drafted = world.draftKey({ kid, algorithm, jwk, privateKey }, 'consumer', {
+    attestation: made.attestation,
+    tokenTypes: ['access', 'id', 'logout'],
+    state: 'published',
+    notBefore: world.now - 60,
+  })
+  world.publish(({ keys }) => ({ keys: [...keys, drafted] }))
+  await broker.deliver()
+  return kid
+}
+
+/** The next key takes over from the one that signs. */
+function handOver(from: string, to: string): void {
+  world.publish(({ keys }) => ({
+    keys: keys.map((key) => {
+      if (key.kid === from) return { ...key, state: 'retiring' }
+      if (key.kid !== to) return key
+      return { ...key, state: 'active', early: world.approve({ op: 'activate', kid: to }) }
+    }),
+  }))
+}
+
+/** Asks for tokens without a pause until told to stop. */
+function load() {
+  let isOver = false
+  const kids = new Map<string, number>()
+  const problems: string[] = []
+  const validator = createValidator({ realm: 'consumer', audience: mailAudience, trust: world.trust })
+  const client = async (): Promise<void> => {
+    while (!isOver) {
+      const token = await broker.issue('consumer')
+      if (!token.includes('.')) problems.push(token)
+      else if (!validator.decide(token).accepted) problems.push('refused')
+      else {
+        const { kid } = JSON.parse(Buffer.from(token.split('.')[0] as string, 'base64url').toString())
+        kids.set(kid, (kids.get(kid) ?? 0) + 1)
+      }
+      await nextTurn()
+    }
+  }
+  const clients = Array.from({ length: 8 }, client)
+  return {
+    kids,
+    stop: async (): Promise<readonly string[]> => {
+      isOver = true
+      await Promise.all(clients)
+      return problems
+    },
+    /** Settles once this key has signed some more. */
+    signsWith: async (kid: string): Promise<void> => {
+      const enough = (kids.get(kid) ?? 0) + 50
+      while ((kids.get(kid) ?? 0) < enough) await nextTurn()
+    },
+  }
+}
+
+async function move(to: KeystoreConfig, protection: 'low' | 'hardware'): Promise<number> {
+  const [old] = await consumers()
+  const active = world.draft.keys.find(({ realm, state }) => realm === 'consumer' && state === 'active')
+  const [from, before] = [active?.kid as string, [...keystores]]
+  const jwk = await init(to)
+  const { kid: identity } = importPublicJwk(jwk)
+  const running = load()
+  await running.signsWith(from)
+  keystores.push(to)
+  const { signers } = await admin.reload()
+  assert.ok(signers.some((signer) => signer.identity === identity && signer.protection === protection))
+  world.amend((charter) => {
+    const { realms } = charter as { realms: Record<string, { signers: PublicJwk[] }> }
+    const consumer = { ...realms['consumer'], signers: [...(realms['consumer']?.signers ?? []), jwk] }
+    return { realms: { ...realms, consumer } }
+  })
+  await broker.deliver()
+  const next = await publishKey(identity)
+  handOver(from, next)
+  broker.authority.push()
+  await running.signsWith(next)
+  await broker.deliver()
+  // What the old one prepared at the last moment is signed by it, and only then is it stopped.
+  for (const each of before) keystores.splice(keystores.indexOf(each), 1)
+  await admin.reload()
+  await running.signsWith(next)
+  assert.deepEqual(await running.stop(), [])
+  assert.deepEqual(
+    (await consumers()).map((signer) => signer.identity),
+    [identity],
+  )
+  assert.notEqual(old?.identity, identity)
+  return [...running.kids.values()].reduce((sum, count) => sum + count, 0)
+}
+
+test('K1: under load a realm moves to a token and back to a file, and no request fails', {
+  skip: missingSoftHsm() ?? false,
+}, async (t) => {
+  const folder = join(broker.folder, 'hardware')
+  mkdirSync(folder)
+  const token = await createSoftToken(folder)
+  const { uri: keystore, pinFile: passphrase_file, environment } = token
+  const there = await move(
+    { keystore, passphrase_file, environment, folder: join(folder, 'signer') },
+    'hardware',
+  )
+  const back = await move(
+    { keystore: join(broker.folder, 'back', 'keystore.age'), passphrase_file: first.passphrase_file },
+    'low',
+  )
+  t.diagnostic(`${there} tokens on the way to the token, ${back} on the way back, none failed`)
+})
+
+test('a keystore that does not come up is refused, and the realm goes on with those that it has', async () => {
+  const missing = { ...first, keystore: join(broker.folder, 'nowhere', 'keystore.age') }
+  keystores.push(missing)
+  await assert.rejects(admin.reload(), { code: 'signer_not_started' })
+  keystores.splice(keystores.indexOf(missing), 1)
+  await admin.reload()
+  assert.match(await broker.issue('consumer'), /\./)
+})
+
+test('a key is made by the signer that is named, and by no other', async () => {
+  const request = {
+    realm: 'consumer',
+    alg: 'ES256',
+    iss: issuers.consumer,
+    tenants: [],
+    token_types: [],
+    max_ttl: 1,
+  } as const
+  await assert.rejects(admin.generate({ ...request, signer: 'A'.repeat(43) }), { code: 'unknown_signer' })
+})
