@@ -371,7 +371,7 @@ test('K11: a proposal that expires while it is open, or before it is opened, can
   await stage.openProposal(id)
   assert.match((await page.getByRole('timer').textContent()) ?? '', /^1[45]:\d\d$/)
   await page.clock.fastForward('14:30')
-  assert.match((await page.getByRole('timer').textContent()) ?? '', /^0:[0-3]\d$/)
+  assert.match((await page.getByRole('timer').textContent()) ?? '', /^0:[0-5]\d$/)
   await page.clock.fastForward('00:31')
   assert.equal(
     await stage.outcome(),
