@@ -112,7 +112,7 @@ function listDifferences(
   const lines = names.flatMap((name) => {
     const [item, itemBefore] = [after.get(name), earlier.get(name)]
     const isNamed = isBranch(item) || isBranch(itemBefore)
-    if (isNamed) return differences(item, itemBefore, [...path, name])
+    if (isNamed) return differences(unnamed(item), unnamed(itemBefore), [...path, name])
     if (item !== undefined && itemBefore !== undefined) return []
     return [`${where(path)}: ${item === undefined ? 'without' : 'with'} ${name}`]
   })
@@ -144,6 +144,14 @@ function nameOf(item: JsonValue): string {
   const named = id ?? name
   if (typeof named === 'string') return printable(named)
   return keyName(item) ?? show(item)
+}
+
+/** An item without what it is known by, which stands in its path already. */
+function unnamed(item: JsonValue | undefined): JsonValue | undefined {
+  if (!isObject(item)) return item
+  const { id, name, ...others } = item
+  if (typeof id === 'string') return { ...others, ...(name !== undefined && { name }) }
+  return typeof name === 'string' ? others : item
 }
 
 function change(next: JsonValue | undefined, before: JsonValue | undefined, name: string): string {
