@@ -48,13 +48,21 @@ function describeEnds(payload: JsonObject, manifest: InForce['manifest']): reado
     const to = fitted.state === key.state ? 'is cut down to what is left' : `becomes ${fitted.state}`
     return [`key ${key.kid} of ${key.realm}, ${key.state}, ${to}`]
   })
-  const slots = slotsOf(charter, after.keys.values()).flatMap(({ realm, issuer, keys }) => {
-    const isLeft = keys.some(({ state }) => state === 'active' || state === 'published')
-    return isLeft
-      ? []
-      : [`NO KEY OF ${realm} CAN SIGN for ${show(issuer)} until a new one has been published for long enough`]
-  })
+  const before = slotsOf(charter, manifest.keys.values())
+  const slots = slotsOf(charter, after.keys.values()).flatMap(
+    ({ realm, issuer, purpose, keys: left }, at) => {
+      if (canSign(left) || !canSign(before[at]?.keys ?? [])) return []
+      const what = purpose === 'set' ? 'events of ' : ''
+      return [
+        `NO KEY OF ${realm} CAN SIGN ${what}${show(issuer)} until a new one has been published for long enough`,
+      ]
+    },
+  )
   return [...keys, ...slots]
+}
+
+function canSign(keys: readonly ManifestKey[]): boolean {
+  return keys.some(({ state }) => state === 'active' || state === 'published')
 }
 
 /** A list that counts as a set, but for these: their order means something, or may. */
