@@ -18,9 +18,6 @@ import type { ManifestKey } from '@countersign/validator/manifest'
 import type { Trust } from './command.ts'
 import { CLOCK_SKEW_SECONDS, retire, revoke } from './lifecycle.ts'
 
-/** By how much validators let a key be older than its charter says (spec/manifest.md). */
-const AGE_MARGIN_SECONDS = 600
-
 /** `trust` as it can stand under the charter; the same object when all of it can. */
 export function fitToCharter<T extends Pick<Trust, 'keys'>>(trust: T, charter: Charter, now: number): T {
   const keys = [...trust.keys.values()].map((key) => fitKey(key, charter, now))
@@ -61,9 +58,7 @@ function cutWindow(key: ManifestKey, realm: CharterRealm, madeAt: number, now: n
   const ofAge = Math.min(key.signUntil, madeAt + keyAgeSecondsMax)
   const isTooOld = ofAge <= now && key.signUntil > now
   const kept = isTooOld && (key.state === 'active' || key.state === 'published') ? retire(key, now) : key
-  // What it signed when it was older than that no validator takes.
-  const atMost = Math.min(now + CLOCK_SKEW_SECONDS, madeAt + keyAgeSecondsMax + AGE_MARGIN_SECONDS)
-  const signUntil = isTooOld ? Math.min(kept.signUntil, atMost) : ofAge
+  const signUntil = isTooOld ? Math.min(kept.signUntil, now + CLOCK_SKEW_SECONDS) : ofAge
   // Of a window that is too long its latest part stays: what was signed last has to verify.
   const notBefore = Math.min(signUntil, Math.max(key.notBefore, signUntil - keyAgeSecondsMax))
   return { ...kept, notBefore, signUntil, verifyUntil: signUntil + overlap }
