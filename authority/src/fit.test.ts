@@ -31,10 +31,16 @@ function fit(world: TestWorld, charter: Charter): ReadonlyMap<string, ManifestKe
   const { manifest } = world.state
   const { keys } = fitToCharter(manifest, charter, world.now)
   const logs = [...manifest.logs.values()]
-  composeManifest(
-    { ...manifest, version: 99, charterVersion: charter.version, keys: [...keys.values()], logs },
-    charter,
-  )
+  const draft = {
+    ...manifest,
+    version: 99,
+    charterVersion: charter.version,
+    issuedAt: world.now,
+    expiresAt: world.now + 3600,
+    keys: [...keys.values()],
+    logs,
+  }
+  composeManifest(draft, charter)
   return keys
 }
 
