@@ -42,6 +42,24 @@ test('T267: the same rule, key and actor is one alert; another of any of them is
   assert.equal((await alarm.list(10)).length, 6)
 })
 
+test('A3: an alarm about broken glass is raised anew each time, for each realm, and never put together with others', async () => {
+  const { alarm, raise } = await open()
+  const heard: boolean[] = []
+  alarm.onAlert((_alert, isNew) => heard.push(isNew))
+  const broken = (realm: string): Finding =>
+    found({ rule: 'break_glass', reason: 'glass_broken', realm, kid: null, actor: 'olga' })
+  for (let minute = 0; minute < 60; minute++) await raise(broken('consumer'), broken('enterprise'))
+  const alerts = await alarm.list(1000)
+  assert.equal(alerts.length, 120)
+  assert.ok(
+    alerts.every(({ count, actor, rule }) => count === 1 && actor === 'olga' && rule === 'break_glass'),
+  )
+  assert.deepEqual(
+    heard,
+    alerts.map(() => true),
+  )
+})
+
 test('after an hour of quiet the same is a new alert', async () => {
   const { alarm, raise, clock } = await open()
   await raise(found())

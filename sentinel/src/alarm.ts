@@ -3,13 +3,22 @@
  * blocks that the policy orders are one transaction; who listens hears of them after it.
  *
  * No storm: findings of the same rule, key, actor and severity are one alert that counts, until none came for an hour;
- * a key that is used from everywhere has few alerts, the last of which stands for all other places.
+ * a key that is used from everywhere has few alerts, the last of which stands for all other places. A rule that insists
+ * is the exception: each of its findings is an alert, and no setting changes that.
  * @module
  */
 
 import type { TrustSource } from '@countersign/validator/manifest'
 import type { Selectable } from 'kysely'
-import { type Alert, type AlertReason, type Finding, type Rule, rules, type Severity } from './alert.ts'
+import {
+  type Alert,
+  type AlertReason,
+  type Finding,
+  insistent,
+  type Rule,
+  rules,
+  type Severity,
+} from './alert.ts'
 import type { Policy } from './config.ts'
 import type { Database, Session, Tables } from './store.ts'
 
@@ -61,7 +70,8 @@ export function createAlarm({ database, policy, trust, isDelivered, now }: Alarm
   }
 
   async function raise(session: Session, { finding, count, lastSeenAt }: Group): Promise<Outcome> {
-    const open = await findOpen(session, finding)
+    const isInsistent = insistent.includes(finding.rule)
+    const open = isInsistent ? undefined : await findOpen(session, finding)
     const touched = { last_seen_ms: lastSeenAt, touched_ms: now() }
     if (open !== undefined) {
       const row = { ...open, ...touched, count: open.count + count }
@@ -73,7 +83,7 @@ export function createAlarm({ database, policy, trust, isDelivered, now }: Alarm
       return { alert: toAlert(row), isNew: false, isDoubled: Math.clz32(open.count) > Math.clz32(row.count) }
     }
     const { rule, severity, realm, kid, reason, validator } = finding
-    const actor = await chooseActor(session, finding)
+    const actor = isInsistent ? finding.actor : await chooseActor(session, finding)
     if (actor !== finding.actor) return raise(session, { finding: { ...finding, actor }, count, lastSeenAt })
     const fresh = {
       at: now(),
@@ -102,13 +112,14 @@ export function createAlarm({ database, policy, trust, isDelivered, now }: Alarm
 
   function findOpen(
     session: Session,
-    { rule, severity, kid, actor }: Finding,
+    { rule, severity, realm, kid, actor }: Finding,
   ): Promise<AlertRow | undefined> {
     return session
       .selectFrom('alerts')
       .selectAll()
       .where('rule', '=', rule)
       .where('severity', '=', severity)
+      .where('realm', realm === null ? 'is' : '=', realm)
       .where('kid', kid === null ? 'is' : '=', kid)
       .where('actor', actor === null ? 'is' : '=', actor)
       .where('touched_ms', '>', now() - QUIET_MILLISECONDS)
@@ -185,8 +196,8 @@ interface Group {
 function groupAlike(findings: readonly Finding[]): Iterable<Group> {
   const groups = new Map<string, Group>()
   for (const finding of findings) {
-    const { rule, severity, kid, actor, seenAt } = finding
-    const name = JSON.stringify([rule, severity, kid, actor])
+    const { rule, severity, realm, kid, actor, seenAt } = finding
+    const name = JSON.stringify([rule, severity, realm, kid, actor])
     const group = groups.get(name)
     if (group === undefined) groups.set(name, { finding, count: 1, lastSeenAt: seenAt })
     else {

@@ -20,6 +20,9 @@ export const rules = {
   signatures_not_entries: 'the signatures of a key and its entries in the log do not match',
   key_over_age: 'a key is older than its charter allows, or soon will be',
   validator_silent: 'a validator has not acknowledged the newest manifest',
+  rotation_unheard: 'a validator has not acknowledged the next key of a realm in time, and is not waited for',
+  rotation_late: 'no key signs where one should, or the next one has not taken over when it was due',
+  break_glass: 'people have broken the glass: keys of a realm may sign before anybody knows them',
   sightings_dropped: 'a validator had more to report than it could keep',
   kill_not_enforced: 'a gateway did not refuse a canary of a key that was killed',
   log_inconsistent: 'the witness showed a log that contradicts itself',
@@ -27,6 +30,9 @@ export const rules = {
 } as const satisfies Record<string, string>
 
 export type Rule = keyof typeof rules
+
+/** Rules whose alarm is raised anew each time, however often: nobody may come to overlook it. */
+export const insistent: readonly Rule[] = ['break_glass']
 
 /** Why a rule fired: the verdict on a token, or a word of the rule itself. */
 export type AlertReason =
@@ -39,6 +45,9 @@ export type AlertReason =
   | 'age_warning'
   | 'age_exceeded'
   | 'not_acknowledged'
+  | 'overdue'
+  | 'no_active_key'
+  | 'glass_broken'
   | 'queue_full'
   | 'canary_accepted'
   | 'canary_unproven'

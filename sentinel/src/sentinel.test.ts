@@ -349,6 +349,35 @@ test('T135: a log that was rolled back while the sentinel was away is an alert',
   await acting.stop()
 })
 
+test('A3: broken glass alarms whoever listens, by the manifest alone, whatever the policy says', async () => {
+  const acting = await startTestSentinel({ policy: watchOnly })
+  const { world } = acting
+  const until = world.now + 3600
+  world.publish(() => ({ breakGlass: [world.approve({ op: 'break-glass', realm: 'enterprise', until })] }))
+  const alert = await acting.alertOf(({ alert }) => alert.rule === 'break_glass')
+  assert.deepEqual([alert.severity, alert.realm, alert.reason], ['critical', 'enterprise', 'glass_broken'])
+  await acting.stop()
+})
+
+test('F13 K3: what the authority says of its rotations becomes alerts', async () => {
+  const acting = await startTestSentinel({ policy: watchOnly })
+  const slot = {
+    realm: 'consumer',
+    issuer: 'https://login.example',
+    purpose: 'token',
+    age_ratio: 0.1,
+  } as const
+  acting.rotation = {
+    leader: true,
+    slots: [{ ...slot, active: 'A', next: 'B', due_at: 1000, waits_for: [], overdue: ['webmail'] }],
+  }
+  const unheard = await acting.alertOf(({ alert }) => alert.rule === 'rotation_unheard')
+  assert.deepEqual([unheard.actor, unheard.kid], ['webmail', 'B'])
+  const late = await acting.alertOf(({ alert }) => alert.rule === 'rotation_late')
+  assert.deepEqual([late.reason, late.kid], ['overdue', 'A'])
+  await acting.stop()
+})
+
 test('T119: only reports that an enrolled validator signed count, each once', async () => {
   const { key, name } = gateway
   const sighting: Sighting = {

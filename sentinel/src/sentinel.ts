@@ -24,10 +24,13 @@ import { forgetOld, openStore } from './store.ts'
 import { createUsageIntake } from './usage.ts'
 import {
   createPacer,
+  createRotationWatch,
   createSilenceWatch,
+  findBrokenGlass,
   findOldKeys,
   findStaleLogs,
   findUnenforced,
+  findUnheard,
   keyAges,
 } from './watch.ts'
 import { createWebhook, readWebhookSecret } from './webhook.ts'
@@ -86,6 +89,7 @@ export async function startSentinel(
   world.onState(reader.follow)
 
   const findSilent = createSilenceWatch(policy.silent_seconds)
+  const findLate = createRotationWatch()
   const pace = createPacer()
   const audit = createCountAudit({
     database,
@@ -100,12 +104,16 @@ export async function startSentinel(
     const nowSeconds = now() / 1000
     const acks = await world.acks().catch(onProblem)
     const proofs = await world.proofs().catch(onProblem)
+    const rotation = await world.rotation().catch(onProblem)
     const { state } = trust
     metrics.showLogs(reader.logs)
     if (acks) metrics.showSilent(acks.silent.length)
     if (state) metrics.showKeys(keyAges(state, nowSeconds))
     const findings: Finding[] = [
       ...(state ? findOldKeys(state, nowSeconds) : []),
+      ...(state ? findBrokenGlass(state, nowSeconds) : []),
+      ...(rotation ? findUnheard(rotation, nowSeconds) : []),
+      ...(rotation ? findLate(rotation, nowSeconds) : []),
       ...(acks ? findSilent(acks, nowSeconds) : []),
       ...(proofs ? findUnenforced(proofs, state?.manifest.keys ?? new Map(), nowSeconds) : []),
       ...findStaleLogs(reader.logs, startedSeconds, nowSeconds),

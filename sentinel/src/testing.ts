@@ -10,7 +10,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Proof, ValidatorProgress } from '@countersign/authority/client'
+import type { Proof, Rotation, ValidatorProgress } from '@countersign/authority/client'
 import { createLog, type Running } from '@countersign/service'
 import { cosignatureSigner, formatCheckpoint } from '@countersign/validator/checkpoint'
 import { importPublicJwk } from '@countersign/validator/jws'
@@ -92,6 +92,8 @@ export interface TestSentinel {
   proofs: readonly Proof[]
   /** What the authority answers to a command to block; left alone, it blocks. */
   block: World['block']
+  /** How far the authority says that rotations are. */
+  rotation: Rotation
   /** The keys that were asked to be blocked, with their reasons. */
   readonly blocks: readonly { readonly kid: string; readonly reason: string }[]
   /** A validator that is enrolled and reports. */
@@ -156,6 +158,7 @@ export async function startTestSentinel(change: Partial<SentinelConfig> = {}): P
       return { version, validators, silent }
     },
     proofs: async () => test.proofs,
+    rotation: async () => test.rotation,
     block: async (kid, reason) => {
       blocks.push({ kid, reason })
       return test.block(kid, reason)
@@ -176,6 +179,7 @@ export async function startTestSentinel(change: Partial<SentinelConfig> = {}): P
     counters: [],
     behind: new Map(),
     proofs: [],
+    rotation: { leader: true, slots: [] },
     blocks,
     get url() {
       return running.ready['url'] as string

@@ -5,10 +5,18 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Acks } from '@countersign/authority/client'
+import type { Acks, Rotation, RotationStep } from '@countersign/authority/client'
 import { createTestWorld } from '@countersign/validator/testing'
 import type { Finding } from './alert.ts'
-import { createPacer, createSilenceWatch, findOldKeys, findStaleLogs } from './watch.ts'
+import {
+  createPacer,
+  createRotationWatch,
+  createSilenceWatch,
+  findBrokenGlass,
+  findOldKeys,
+  findStaleLogs,
+  findUnheard,
+} from './watch.ts'
 
 const DAY = 24 * 3600
 
@@ -72,6 +80,71 @@ test('T267: a condition that lasts is told when it begins, every ten minutes, an
   assert.equal(pace(stale, 600).length, 1)
   assert.equal(pace([], 601).length, 0)
   assert.equal(pace(stale, 602).length, 1)
+})
+
+const slot = {
+  realm: 'consumer',
+  issuer: 'https://login.example',
+  purpose: 'token',
+  active: 'A',
+  next: 'B',
+  due_at: 10_000,
+  waits_for: [],
+  overdue: [],
+  age_ratio: 0.1,
+} as const satisfies RotationStep
+
+function rotationOf(...slots: RotationStep[]): Rotation {
+  return { leader: true, slots }
+}
+
+test('F13 K3: a validator that a key was not waited for is named, one that it waits for is not', () => {
+  assert.deepEqual(findUnheard(rotationOf({ ...slot, waits_for: ['gateway'] }), 1000), [])
+  const [finding, ...others] = findUnheard(rotationOf(slot, { ...slot, overdue: ['gateway'] }), 1000)
+  assert.deepEqual(others, [])
+  assert.deepEqual(
+    [finding?.rule, finding?.severity, finding?.actor, finding?.kid, finding?.realm],
+    ['rotation_unheard', 'warning', 'gateway', 'B', 'consumer'],
+  )
+})
+
+test('F5 K5: a rotation that is overdue is a warning, a slot in which nothing signs for a minute critical', () => {
+  const find = createRotationWatch()
+  assert.deepEqual(find(rotationOf(slot), 10_899), [])
+  const [late] = find(rotationOf(slot), 10_900)
+  assert.deepEqual(
+    [late?.rule, late?.severity, late?.reason, late?.kid],
+    ['rotation_late', 'warning', 'overdue', 'A'],
+  )
+  const idle = { ...slot, active: null, due_at: null }
+  assert.deepEqual(find(rotationOf(idle), 20_000), [])
+  assert.deepEqual(find(rotationOf(idle), 20_059), [])
+  const [none] = find(rotationOf(idle), 20_060)
+  assert.deepEqual([none?.severity, none?.reason, none?.seenAt], ['critical', 'no_active_key', 20_000_000])
+  assert.deepEqual(find(rotationOf({ ...slot, due_at: 30_000 }), 20_061), [])
+  assert.deepEqual(find(rotationOf(idle), 20_062), [], 'again, from the beginning')
+})
+
+test('A3: while the glass is broken it is critical, told every minute, and no longer than it lasts', () => {
+  const world = createTestWorld()
+  const until = world.now + 3000
+  const state = world.publish(() => ({
+    breakGlass: [world.approve({ op: 'break-glass', realm: 'consumer', until })],
+  }))
+  const [finding, ...others] = findBrokenGlass(state, world.now)
+  assert.deepEqual(others, [])
+  assert.deepEqual(
+    [finding?.rule, finding?.severity, finding?.realm, finding?.actor],
+    ['break_glass', 'critical', 'consumer', 'olga'],
+  )
+  assert.deepEqual(findBrokenGlass(state, until), [])
+
+  const pace = createPacer()
+  const passed: number[] = []
+  for (let second = 0; second < 300; second++) {
+    if (pace(findBrokenGlass(state, world.now + second), second).length > 0) passed.push(second)
+  }
+  assert.deepEqual(passed, [0, 60, 120, 180, 240])
 })
 
 function acks(...silent: string[]): Acks {

@@ -4,10 +4,11 @@
  * @module
  */
 
-import type { Acks, CanaryResult, Proof } from '@countersign/authority/client'
+import type { Acks, CanaryResult, Proof, Rotation } from '@countersign/authority/client'
+import { readApproval } from '@countersign/validator/approval'
 import { readAttestation } from '@countersign/validator/attestation'
 import type { TrustState } from '@countersign/validator/manifest'
-import type { Finding } from './alert.ts'
+import { type Finding, insistent, type Rule } from './alert.ts'
 import type { LogState } from './log-reader.ts'
 
 const AGE_WARNING_RATIO = 0.8
@@ -102,6 +103,72 @@ const canaryReasons = {
   unreachable: 'canary_unreachable',
 } as const satisfies Partial<Record<CanaryResult['outcome'], string>>
 
+/** Validators that a key did not wait for, since they had not acknowledged it in time. */
+export function findUnheard({ slots }: Rotation, nowSeconds: number): Finding[] {
+  return slots.flatMap(({ realm, next, overdue }) =>
+    overdue.map(
+      (name): Finding => ({
+        rule: 'rotation_unheard',
+        severity: 'warning',
+        reason: 'not_acknowledged',
+        realm,
+        kid: next,
+        actor: name,
+        validator: null,
+        seenAt: nowSeconds * 1000,
+      }),
+    ),
+  )
+}
+
+/**
+ * Finds slots in which nothing has signed for a minute, and those whose next key should have taken over some minutes ago.
+ * The one it returns keeps, from call to call, since when nothing signs in a slot.
+ */
+export function createRotationWatch(): (rotation: Rotation, nowSeconds: number) => Finding[] {
+  let idleSince: ReadonlyMap<string, number> = new Map()
+  return ({ slots }, nowSeconds) => {
+    const named = slots.map((slot) => ({ ...slot, name: `${slot.purpose} ${slot.issuer}` }))
+    const idle = named.filter(({ active }) => active === null)
+    idleSince = new Map(idle.map(({ name }) => [name, idleSince.get(name) ?? nowSeconds]))
+    return named.flatMap(({ name, realm, active, due_at }): Finding[] => {
+      const finding = { rule: 'rotation_late', realm, kid: active, actor: name, validator: null } as const
+      const since = idleSince.get(name)
+      if (since !== undefined) {
+        if (nowSeconds - since < IDLE_SECONDS_MAX) return []
+        return [{ ...finding, severity: 'critical', reason: 'no_active_key', seenAt: since * 1000 }]
+      }
+      if (due_at === null || nowSeconds - due_at < LATE_SECONDS_MAX) return []
+      return [{ ...finding, severity: 'warning', reason: 'overdue', seenAt: due_at * 1000 }]
+    })
+  }
+}
+
+/** After a kill somebody decides what signs next. */
+const IDLE_SECONDS_MAX = 60
+/** More than a rotation waits for silent validators, and for a broker that is started anew. */
+const LATE_SECONDS_MAX = 900
+
+/** Realms whose glass is broken, for as long as it is. */
+export function findBrokenGlass({ manifest }: TrustState, nowSeconds: number): Finding[] {
+  return manifest.breakGlass.flatMap((document): Finding[] => {
+    const { target, proposer, issuedAt } = readApproval(document)
+    if (target.op !== 'break-glass' || nowSeconds >= target.until) return []
+    return [
+      {
+        rule: 'break_glass',
+        severity: 'critical',
+        reason: 'glass_broken',
+        realm: target.realm,
+        kid: null,
+        actor: proposer,
+        validator: null,
+        seenAt: issuedAt * 1000,
+      },
+    ]
+  })
+}
+
 /** Open logs whose newest checkpoint is too old. `sinceSeconds` is when they began to be read. */
 export function findStaleLogs(
   logs: readonly LogState[],
@@ -133,9 +200,10 @@ export function createPacer(): (findings: readonly Finding[], nowSeconds: number
     const passing: Finding[] = []
     const next = new Map<string, number>()
     for (const finding of findings) {
-      const name = JSON.stringify([finding.rule, finding.severity, finding.kid, finding.actor])
+      const { rule, severity, realm, kid, actor } = finding
+      const name = JSON.stringify([rule, severity, realm, kid, actor])
       const before = passedAt.get(name)
-      const isDue = before === undefined || nowSeconds - before >= PACE_SECONDS
+      const isDue = before === undefined || nowSeconds - before >= paceOf(rule)
       if (isDue) passing.push(finding)
       next.set(name, isDue ? nowSeconds : before)
     }
@@ -144,5 +212,10 @@ export function createPacer(): (findings: readonly Finding[], nowSeconds: number
   }
 }
 
+function paceOf(rule: Rule): number {
+  return insistent.includes(rule) ? INSISTENT_SECONDS : PACE_SECONDS
+}
+
 /** Well below the quiet after which the same would be a new alert. */
 const PACE_SECONDS = 600
+const INSISTENT_SECONDS = 60

@@ -11,8 +11,10 @@ import {
   type Enrolled,
   fetchAcks,
   fetchProofs,
+  fetchRotation,
   fetchValidators,
   type Proof,
+  type Rotation,
   sendCommand,
 } from '@countersign/authority/client'
 import { keepConnected } from '@countersign/lines'
@@ -32,6 +34,8 @@ export interface World {
   /** Who may report. */
   enrolled(): Promise<readonly Enrolled[]>
   acks(): Promise<Acks>
+  /** How far each realm is with its next key. */
+  rotation(): Promise<Rotation>
   /** What came of the canaries of the last kills. */
   proofs(): Promise<readonly Proof[]>
   /** Orders a key to be blocked. Throws `AuthorityError`. */
@@ -89,6 +93,7 @@ export function connectWorld(config: SentinelConfig, log: Logger): World {
     },
     enrolled: () => fetchValidators(authority),
     acks: () => fetchAcks(authority),
+    rotation: () => fetchRotation(authority),
     proofs: () => fetchProofs(authority),
     block: (kid, reason) =>
       sendCommand(authority, { op: 'block', kid, reason: `sentinel: ${reason}` }, author),
