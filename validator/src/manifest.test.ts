@@ -42,6 +42,30 @@ const wireKeys = payload['keys'] as readonly JsonObject[]
 const consumerKey = wireKeys.find(({ kid }) => kid === keys.consumer.kid) as JsonObject
 
 /** What an authority without scruples makes: logged and signed as it should be, whatever it says. */
+test('T113: a key is not taken for the one it was because it has its name: what is imported once is compared whole', () => {
+  const before = { charter, manifest: verifyManifest(good, charter) }
+  const { x, y } = createTestKey('ES256').jwk as unknown as Record<string, string>
+  const twisted = [
+    { x },
+    { x, y },
+    { alg: 'ES384' },
+    { crv: 'P-384' },
+    { kty: 'OKP' },
+    { d: 'AA' },
+    { x: undefined },
+  ]
+  for (const change of twisted) {
+    assert.throws(
+      () => verifyManifest(publish({ ...withKey(change), version: 2 }), charter, before),
+      (error) => error instanceof DocumentRefusal && error.flaw === 'malformed',
+      JSON.stringify(change),
+    )
+  }
+  const next = verifyManifest(publish({ ...payload, version: 2 }), charter, before)
+  const { kid } = keys.consumer
+  assert.equal(next.keys.get(kid)?.publicKey, before.manifest.keys.get(kid)?.publicKey)
+})
+
 function publish(content: object, key: TestKey = manifestKey): SignedDocument {
   const segment = encodePayload(content)
   const entry = encodeEntry(manifestEntry(segment, key.kid))

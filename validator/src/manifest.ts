@@ -245,7 +245,7 @@ function readKey(members: Members, { charter, roles, known, issuedAt }: KeyConte
   const scope = readScope(members)
   members.oneOf('use', ['sig'])
   const before = known?.keys.get(scope.kid)
-  const { jwk, key: publicKey, algorithm } = readKeyMembers(members)
+  const { jwk, key: publicKey, algorithm } = importKey(members, before)
   const key: ManifestKey = {
     ...scope,
     jwk,
@@ -275,6 +275,20 @@ function readKey(members: Members, { charter, roles, known, issuedAt }: KeyConte
   checkAge(key, charter, madeAt, issuedAt, members.path)
   return key
 }
+
+/** Of a key that is as it was, what was imported before: most keys stay from one manifest to the next. */
+function importKey(
+  members: Members,
+  before: ManifestKey | undefined,
+): Pick<ReturnType<typeof readKeyMembers>, 'jwk' | 'key' | 'algorithm'> {
+  const isSame = (name: (typeof materialMembers)[number]): boolean =>
+    (members.has(name) ? members.value(name) : undefined) === (before?.jwk as JsonObject | undefined)?.[name]
+  if (before === undefined || !materialMembers.every(isSame)) return readKeyMembers(members)
+  return { jwk: before.jwk, key: before.publicKey, algorithm: before.algorithm }
+}
+
+/** What makes a public key another one; its name, `kid`, is how it was found. */
+const materialMembers = ['kty', 'crv', 'x', 'y', 'n', 'e', 'pub', 'alg'] as const
 
 /** Whether a key verifies nothing any more, whatever happens. */
 export function hasEnded({ state }: Pick<ManifestKey, 'state'>): boolean {
