@@ -34,6 +34,7 @@ import { openRegistry } from './registry.ts'
 import { describeSlot, type Hearing } from './rotation.ts'
 import { addRoutes } from './routes.ts'
 import { openStore } from './store.ts'
+import { createWaiting } from './waiting.ts'
 import { connectWitness } from './witness.ts'
 
 /** How often time is asked whether something is due; each failure in a row lets it wait one step longer. */
@@ -81,6 +82,7 @@ export async function startAuthority(
     log.error({ error: error.message }, 'acknowledgements were not stored')
   })
   const complain = (error: Error): void => log.error({ error: error.message }, 'the store does not answer')
+  const waiting = createWaiting()
   const canaries = createCanaries({
     // Who stands by has none made: each is in the log for good.
     manifest: () => (lease.isHeld ? publisher.newest?.manifest : undefined),
@@ -143,6 +145,21 @@ export async function startAuthority(
     return registry.progress(publisher.newest?.manifest.version ?? 0, herald.connected())
   }
 
+  /** For whoever commanded: so many look at the acknowledgements that looking again and again would slow them. */
+  async function acksOnce(patience?: {
+    readonly version: number
+    readonly milliseconds: number
+  }): Promise<Acks> {
+    if (patience === undefined) return acks()
+    const { version, milliseconds } = patience
+    const isReached = (): boolean => {
+      const connected = herald.connected()
+      return [...connected].every((name) => !registry.isEnrolled(name) || registry.hasApplied(name, version))
+    }
+    await waiting.until(isReached, milliseconds)
+    return acks()
+  }
+
   async function command(token: string): Promise<CommandAnswer> {
     const receivedAt = performance.now()
     const at = Math.floor(now())
@@ -184,7 +201,7 @@ export async function startAuthority(
     enrolmentToken,
     manifest: () => herald.manifest,
     charter: charters.textOf,
-    acks,
+    acks: acksOnce,
     enrolled: registry.enrolled,
     openStream: herald.openStream,
     manifestOf: async (version) => {
@@ -197,6 +214,7 @@ export async function startAuthority(
     acknowledge: (statement) => {
       registry.acknowledge(statement, herald.sha256Of)
       canaries.heard()
+      waiting.wake()
     },
     enrol: async (request) => {
       await registry.enrol(request)
@@ -231,6 +249,7 @@ export async function startAuthority(
     stop: async () => {
       stopping.abort()
       herald.close()
+      waiting.end()
       await http.close()
       witness.close()
       broker.close()

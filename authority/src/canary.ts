@@ -13,6 +13,7 @@ import { hasCanaries, unsignedCanary } from '@countersign/validator/canary'
 import { readCompact } from '@countersign/validator/jws'
 import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
 import type { FastifyInstance } from 'fastify'
+import { createWaiting } from './waiting.ts'
 
 /** Where a canary is sent. */
 export interface Probe {
@@ -91,7 +92,7 @@ interface Canary {
 export function createCanaries(options: CanaryOptions): Canaries {
   const { manifest, probes, broker, now, onProblem } = options
   const canaries = new Map<string, Canary>()
-  const waiting = new Set<() => void>()
+  const waiting = createWaiting()
   const underWay = new Set<Promise<unknown>>()
   const stopping = new AbortController()
   let proofs: readonly Proof[] = options.proofs ?? []
@@ -161,7 +162,8 @@ export function createCanaries(options: CanaryOptions): Canaries {
     const results: CanaryResult[] = []
     const work = async (): Promise<void> => {
       for (let probe = asked.shift(); probe !== undefined; probe = asked.shift()) {
-        await applied(probe.name, version)
+        const { name } = probe
+        await waiting.until(() => options.hasApplied(name, version), APPLY_MILLISECONDS_MAX)
         results.push(await ask(probe, key as ManifestKey, startedAt))
       }
     }
@@ -191,30 +193,9 @@ export function createCanaries(options: CanaryOptions): Canaries {
     return { name, ...judgeAnswer(answer), milliseconds, is_real: isReal }
   }
 
-  /** Settles once the validator has applied the version, or has taken too long. */
-  function applied(name: string, version: number): Promise<void> {
-    return new Promise((resolve) => {
-      const late = setTimeout(settle, APPLY_MILLISECONDS_MAX).unref()
-      function settle(): void {
-        clearTimeout(late)
-        waiting.delete(check)
-        resolve()
-      }
-      function check(): void {
-        if (options.hasApplied(name, version) || stopping.signal.aborted) settle()
-      }
-      waiting.add(check)
-      check()
-    })
-  }
-
-  const heard = (): void => {
-    for (const check of waiting) check()
-  }
-
   return {
     wake,
-    heard,
+    heard: waiting.wake,
     prove: (kid, version, startedAt) => {
       const proving = prove(kid, version, startedAt).finally(() => underWay.delete(proving))
       underWay.add(proving)
@@ -229,7 +210,7 @@ export function createCanaries(options: CanaryOptions): Canaries {
     stop: async () => {
       stopping.abort()
       clearTimeout(timer)
-      heard()
+      waiting.end()
       await tending
       await Promise.allSettled(underWay)
     },

@@ -175,9 +175,20 @@ export function signCommand(command: Command, { privateKey }: Author, now: numbe
   return signStatement(COMMAND_TYPE, claims, privateKey)
 }
 
-/** Who has acknowledged the newest manifest, and who is silent. */
-export async function fetchAcks(authority: string): Promise<Acks> {
-  return request(new URL('acks', withSlash(authority)), {})
+/**
+ * Who has acknowledged the newest manifest, and who is silent. With `patience` the answer comes when every validator that is
+ * connected has acknowledged that version, or the time is up.
+ */
+export async function fetchAcks(
+  authority: string,
+  patience?: { readonly version: number; readonly milliseconds: number },
+): Promise<Acks> {
+  const url = new URL('acks', withSlash(authority))
+  if (patience !== undefined) {
+    url.searchParams.set('version', String(patience.version))
+    url.searchParams.set('wait', String(Math.ceil(patience.milliseconds)))
+  }
+  return request(url, {})
 }
 
 /** How far each slot is with its next key. */

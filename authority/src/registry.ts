@@ -31,6 +31,7 @@ export interface Registry {
   probes(): readonly (Probe & { readonly name: string })[]
   /** Whether it has acknowledged that version or a later one. */
   hasApplied(name: string, version: number): boolean
+  isEnrolled(name: string): boolean
   /** Stops to wait for a validator, once the store has it no longer. */
   forget(name: string): void
   /** Remembers when the keys of a manifest were named first. */
@@ -43,6 +44,9 @@ export interface Registry {
 
 /** An acknowledgement signed longer ago may come from whoever recorded it. */
 const AGE_SECONDS_MAX = 60
+
+/** An enrolment is written by then. */
+const WRITTEN_SECONDS = 10
 
 /** Acknowledgements of one version arrive together; one transaction writes those of this long. */
 const WRITE_MILLISECONDS = 100
@@ -117,7 +121,13 @@ export async function openRegistry(
       }
     },
     follow: async () => {
-      for (const stored of await store.validators()) {
+      const all = await store.validators()
+      const names = new Set(all.map(({ name }) => name))
+      // Removed by another process; what was enrolled here a moment ago may not be written yet.
+      for (const { name, enrolledAt } of validators.values()) {
+        if (!names.has(name) && now() - enrolledAt > WRITTEN_SECONDS) validators.delete(name)
+      }
+      for (const stored of all) {
         const known = validators.get(stored.name)
         // What came here last may not be written yet.
         if (known === undefined || (stored.version ?? 0) > (known.version ?? 0)) {
@@ -130,6 +140,7 @@ export async function openRegistry(
     enrolled: () => [...validators.values()].map(({ name, jwk }) => ({ name, jwk })),
     probes: () =>
       [...validators.values()].flatMap(({ name, probe }) => (probe === null ? [] : [{ name, ...probe }])),
+    isEnrolled: (name) => validators.has(name),
     hasApplied: (name, version) => (validators.get(name)?.version ?? 0) >= version,
     forget: (name) => {
       validators.delete(name)

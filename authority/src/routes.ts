@@ -19,7 +19,8 @@ export interface Desk {
   readonly trustAnchor: string
   manifest(): string | undefined
   charter(version?: number): string | undefined
-  acks(): Acks
+  /** With `patience`, once every validator that is connected has acknowledged that version, or the time is up. */
+  acks(patience?: { readonly version: number; readonly milliseconds: number }): Promise<Acks>
   enrolled(): readonly Enrolled[]
   openStream(response: FastifyReply['raw'], validator: string | undefined): void
   /** A manifest that was published under a version, as JSON. */
@@ -32,6 +33,8 @@ export interface Desk {
   /** What has to be sent to be let in. */
   readonly enrolmentToken: string
 }
+
+const WAIT_MILLISECONDS_MAX = 10_000
 
 /** Adds the authority's routes to a server. */
 export function addRoutes(http: FastifyInstance, desk: Desk): void {
@@ -68,7 +71,12 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
       reply.header('cache-control', 'no-store').send(await desk.proposals.show(params.id)),
     )
     routes.get('/trust-anchor', (_request, reply) => sendText(reply, desk.trustAnchor, 'unknown_charter'))
-    routes.get('/acks', (_request, reply) => reply.header('cache-control', 'no-store').send(desk.acks()))
+    routes.get<{ Querystring: { version?: unknown; wait?: unknown } }>('/acks', async ({ query }, reply) => {
+      const { version = '', wait = '' } = query as Record<string, string>
+      const milliseconds = Math.min(readVersion(wait), WAIT_MILLISECONDS_MAX)
+      const patience = milliseconds > 0 ? { version: readVersion(version), milliseconds } : undefined
+      return reply.header('cache-control', 'no-store').send(await desk.acks(patience))
+    })
     routes.get('/validators', (_request, reply) =>
       reply.header('cache-control', 'no-store').send({ validators: desk.enrolled() }),
     )

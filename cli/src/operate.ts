@@ -21,7 +21,6 @@ type Authority = System['authority']
 
 /** How long a command waits for the last acknowledgement before it names who is silent. */
 const ACKNOWLEDGE_MILLISECONDS_MAX = 5000
-const POLL_MILLISECONDS = 5
 /** How long a kill is tried again while the witness, say, is away; and how often. */
 const RETRY_MILLISECONDS_MAX = 60_000
 const RETRY_MILLISECONDS = 500
@@ -62,13 +61,13 @@ export async function waitForAcknowledgements(
 ): Promise<Pick<Operated, 'silent' | 'absent'>> {
   const endsAt = performance.now() + ACKNOWLEDGE_MILLISECONDS_MAX
   for (;;) {
-    const { validators } = await fetchAcks(authority)
+    const milliseconds = Math.max(1, endsAt - performance.now())
+    const { validators } = await fetchAcks(authority, { version, milliseconds })
     const behind = validators.filter((validator) => (validator.version ?? 0) < version)
     const names = (connected: boolean): string[] =>
       behind.filter((validator) => validator.connected === connected).map(({ name }) => name)
     const [silent, absent] = [names(true), names(false)]
     if (silent.length === 0 || performance.now() > endsAt) return { silent, absent }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS))
   }
 }
 
