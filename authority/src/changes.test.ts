@@ -128,7 +128,7 @@ for (const [what, change, lines] of changes) {
   })
 }
 
-test('every member of a charter has a line when it changes, at whatever depth', () => {
+test('T229: every member of a charter has a line when it changes, at whatever depth', () => {
   const silent: string[] = []
   const visit = (value: JsonValue | undefined, path: readonly string[]): void => {
     const name = path.join('.')

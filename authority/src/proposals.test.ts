@@ -6,6 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { APPROVAL_TYPE, approve, readApproval, writeApproval } from '@countersign/validator/approval'
 import { approveCharter, CHARTER_TYPE, verifyCharter } from '@countersign/validator/charter'
@@ -20,6 +21,7 @@ import { followManifest } from '@countersign/validator/follow'
 import type { ManifestKey } from '@countersign/validator/manifest'
 import { createTestKey, type TestKey } from '@countersign/validator/testing'
 import { initAuthority } from './init.ts'
+import { openStore } from './store.ts'
 import { type Answer, startTestAuthority, type TestAuthority } from './testing.ts'
 
 type Person = TestAuthority['world']['operators'][number]
@@ -109,7 +111,7 @@ const operations = {
 } satisfies Readonly<Record<string, (authority: TestAuthority) => Promise<object>>>
 
 for (const [op, prepare] of Object.entries(operations)) {
-  test(`K11 A3: ${op} takes two people, each of them once, in time`, async (t) => {
+  test(`K11 A3 T228: ${op} takes two people, each of them once, in time`, async (t) => {
     const authority = await startTestAuthority(t)
     const [olga, omar, opal] = people(authority)
     const target = await prepare(authority)
@@ -280,7 +282,7 @@ test('A3: a realm whose key was killed signs again with the approval that breaks
   await judge(authority)
 })
 
-test('only keys that have ended are dropped, and a validator removed is waited for no longer', async (t) => {
+test('F13: only keys that have ended are dropped, and a validator removed is waited for no longer', async (t) => {
   const authority = await startTestAuthority(t)
   const [olga] = people(authority)
   for (const state of ['active', 'published'] as const) {
@@ -408,7 +410,7 @@ test('K11 F12: a charter takes two people; with its first manifest it reaches a 
   assert.equal(authority.manifest.charterVersion, 2)
 })
 
-test('a charter replaces the manifest key: the one that it names signs, from its first manifest on', async (t) => {
+test('T113: a charter replaces the manifest key: the one that it names signs, from its first manifest on', async (t) => {
   const authority = await startTestAuthority(t)
   const [olga, omar] = people(authority)
   const strange = nextCharter(authority, { manifest_keys: [createTestKey('ES256').jwk] }, olga)
@@ -425,7 +427,7 @@ test('a charter replaces the manifest key: the one that it names signs, from its
   await judge(authority)
 })
 
-test('an operator and the threshold can be replaced, and who is none any more has no say', async (t) => {
+test('T228: an operator and the threshold can be replaced, and who is none any more has no say', async (t) => {
   const authority = await startTestAuthority(t)
   const [olga, omar] = people(authority)
   const otto = { id: 'otto', ...createTestKey('EdDSA') }
@@ -562,7 +564,24 @@ async function approveThroughBreak(
   await judge(authority)
 }
 
-test('the approver sees what is signed: the id of a proposal is the hash of its content', async (t) => {
+test('a charter that was stored and never got its manifest gets one at the next start', async (t) => {
+  const authority = await startTestAuthority(t)
+  const [olga, omar] = people(authority)
+  const document = nextCharter(authority, realmsWith(authority, 'consumer', { max_ttl: 600 }), olga, omar)
+  await authority.stop()
+  const store = await openStore(join(authority.folder, 'authority.db'))
+  assert.ok(await store.takeLease(await store.readLease(), 'a process that died'))
+  await store.addCharter(2, document)
+  await store.releaseLease()
+  await store.close()
+  await authority.start()
+  await authority.running.keeper.keep()
+  assert.equal(authority.manifest.charterVersion, 2)
+  assert.equal(authority.key('consumer', 'active').lifetimeSecondsMax, 600)
+  await judge(authority)
+})
+
+test('T229: the approver sees what is signed: the id of a proposal is the hash of its content', async (t) => {
   const authority = await startTestAuthority(t)
   const [olga] = people(authority)
   const target = await operations.activate(authority)

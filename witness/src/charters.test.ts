@@ -39,7 +39,7 @@ function amend(world: TestWorld, change: object): void {
   }
 }
 
-test('T118: a charter that was shown counts beside the one in force, until a manifest under it is followed', () => {
+test('T113: a charter that was shown counts beside the one in force, until a manifest under it is followed', () => {
   const { world, first, known, follow } = twoCharters()
   assert.deepEqual([known.inForce, known.version], [[first], 1])
   const next = createTestKey('ES256')
