@@ -235,7 +235,7 @@ export function createProposals(options: ProposalsOptions): Proposals {
 }
 
 /** Names a proposal by what is signed. */
-export function idOf(segment: string): string {
+function idOf(segment: string): string {
   return hash('sha256', segment, 'base64url').slice(0, ID_CHARACTERS)
 }
 

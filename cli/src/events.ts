@@ -63,7 +63,7 @@ function formatValue(value: unknown): string {
 }
 
 /** Something that came from outside may hold what a terminal would obey (T027). */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replaceAll(
     /[^\P{C}\t\n]/gu,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,

@@ -21,6 +21,7 @@ import { readPayload, type SignedDocument, signDocument } from '@countersign/val
 import type { JsonObject } from '@countersign/validator/json'
 import type { Manifest } from '@countersign/validator/manifest'
 import type { Passkey } from '@countersign/validator/webauthn'
+import { printable } from './events.ts'
 import { showOperated } from './kill.ts'
 import { readAuthor, waitForAcknowledgements } from './operate.ts'
 import type { System } from './ready.ts'
@@ -177,6 +178,7 @@ export function indent(line: string): string {
   return `  ${line}`
 }
 
+/** Some of it is the authority's word, which may be anything. */
 export function printAll(lines: readonly string[]): void {
-  for (const line of lines) process.stdout.write(`${line}\n`)
+  for (const line of lines) process.stdout.write(`${printable(line)}\n`)
 }
