@@ -1,5 +1,5 @@
 /**
- * Goal: a configuration means what it says or is refused with the member that is wrong, since a policy that was meant
+ * Goal: a configuration means what it says or is refused with the line and member that are wrong, since a policy that was meant
  * and not understood is worse than none. Method: files with one mistake each.
  */
 
@@ -25,30 +25,53 @@ const hal = { username: 'hal@contoso.example', tenant: contoso.id }
 
 /** Each with the complaint that must come. */
 const mistakes: Readonly<Record<string, readonly [content: object | string, complaint: RegExp]>> = {
-  'a member that nobody knows': [{ sentinal: {} }, /\(top\): Unrecognized key: "sentinal"/],
+  'a member that nobody knows': [{ sentinal: {} }, /line 1: \(top\): Unrecognized key: "sentinal"/],
   'a member that is misspelt': [
     { sentinel: { autoblock: [] } },
-    /^ {2}sentinel: Unrecognized key: "autoblock"$/m,
+    /^ {2}line 1: sentinel: Unrecognized key: "autoblock"$/m,
   ],
   'a reason that there is not': [
     { sentinel: { auto_block: ['receipt_mising'] } },
     /sentinel\.auto_block\.0: /,
   ],
-  'a number as text': [{ charter: { max_ttl: '900' } }, /charter\.max_ttl: .*expected number/],
-  'tokens too short-lived for sign-in': [{ charter: { max_ttl: 60 } }, /charter\.max_ttl: .*600/],
+  'a time without a unit': [{ charter: { max_ttl: '900' } }, /charter\.max_ttl: has no unit: s, m, h or d/],
+  'a unit that nobody knows': [{ charter: { max_ttl: '15min' } }, /charter\.max_ttl: has a unit that is not/],
+  'a time with a fraction': [{ charter: { max_ttl: '1.5h' } }, /charter\.max_ttl: must be a whole number/],
+  'a fraction of a second': [{ charter: { max_ttl: 900.5 } }, /charter\.max_ttl: must be whole seconds/],
+  'a time below zero': [
+    { charter: { rotation_seconds: '-24h' } },
+    /rotation_seconds: must be more than zero/,
+  ],
+  'no time at all': [
+    { charter: { acknowledge_seconds: '0s' } },
+    /acknowledge_seconds: must be more than zero/,
+  ],
+  'a time that is nothing': [
+    { charter: { cache_seconds: null } },
+    /cache_seconds: must be a number of seconds/,
+  ],
+  'a rotation for good': [{ charter: { rotation_seconds: '91d' } }, /rotation_seconds: .*at most 90d/],
+  'tokens too short-lived for sign-in': [{ charter: { max_ttl: 60 } }, /charter\.max_ttl: .*at least 10m/],
   'keys that outlive their age': [
     { charter: { key_age_max: 3600 } },
-    /charter\.key_age_max: must be at least rotation_seconds/,
+    /charter\.key_age_max: key_age_max must be at least rotation_seconds and twice cache_seconds, 1460m/,
   ],
   'a key that signs before the slowest cache knows it': [
     { charter: { cache_seconds: 43_201 } },
-    /charter\.cache_seconds: must be at most half of rotation_seconds/,
+    /charter\.cache_seconds: rotation_seconds must be at least twice cache_seconds/,
+  ],
+  'a rotation faster than the caches that are served': [
+    { charter: { rotation_seconds: '19m' } },
+    /charter\.rotation_seconds: rotation_seconds must be at least twice cache_seconds, 20m/,
   ],
   'an overlap shorter than the longest token': [
     { charter: { overlap_seconds: 3659 } },
-    /charter\.overlap_seconds: must be at least max_ttl and 60/,
+    /charter\.overlap_seconds: overlap_seconds must be at least max_ttl and a minute, 61m/,
   ],
-  'rotation never': [{ charter: { rotation_seconds: 0 } }, /charter\.rotation_seconds: /],
+  'rotation never': [
+    { charter: { rotation_seconds: 0 } },
+    /charter\.rotation_seconds: must be more than zero/,
+  ],
   'a credential in the address of a webhook': [
     { sentinel: { webhook: { url: 'https://a:b@c.example/', key: 'key' } } },
     /sentinel\.webhook\.url: a credential in a URL/,
@@ -76,7 +99,7 @@ const mistakes: Readonly<Record<string, readonly [content: object | string, comp
   'a realm that there is not': [{ realms: { business: {} } }, /realms: Unrecognized key: "business"/],
   'a member that stands twice': [
     '{"charter": {"max_ttl": 900, "max_ttl": 86400}}',
-    /a member stands in it twice/,
+    /line 1: charter\.max_ttl: stands in it twice/,
   ],
   'no object at all': ['[]', /\(top\): .*expected object/],
   'a comment': ['{\n  // none\n}', /is not JSON \(line 2 column 3\)/],
@@ -90,6 +113,47 @@ for (const [mistake, [content, complaint]] of Object.entries(mistakes)) {
     )
   })
 }
+
+test('K4 T239: each time that is wrong is shown by the line that it stands in, all at once', () => {
+  const text = `{
+  "charter": {
+    "rotation_seconds": "15m",
+    "max_ttl": "1h",
+    "overlap_seconds":
+      "1h",
+    "acknowledge_seconds": "soon"
+  }
+}`
+  assert.throws(() => read(text), { message: /line 7: charter\.acknowledge_seconds: must be a whole number/ })
+  assert.throws(() => read(text.replace('soon', '1m')), {
+    message: new RegExp(
+      [
+        `^${file} is not usable:`,
+        '  line 5: charter\\.overlap_seconds: overlap_seconds must be at least .*',
+        '  line 3: charter\\.rotation_seconds: rotation_seconds must be at least .*$',
+      ].join('\n'),
+    ),
+  })
+})
+
+test('times are written in seconds, or with a unit', () => {
+  const { charter } = read({
+    charter: {
+      rotation_seconds: '24h',
+      key_age_max: '14d',
+      max_ttl: '15 m',
+      cache_seconds: '90s',
+      acknowledge_seconds: 60,
+    },
+  })
+  assert.deepEqual(charter, {
+    rotation_seconds: 86_400,
+    key_age_max: 1_209_600,
+    max_ttl: 900,
+    cache_seconds: 90,
+    acknowledge_seconds: 60,
+  })
+})
 
 test('T237 what is wrong is named, and secrets beside it are not', () => {
   const secret = 'correct horse battery staple'

@@ -1,7 +1,7 @@
 /**
  * `countersign up --config FILE`: what somebody wants otherwise than the sample has it. JSON; whatever is left out stays
- * as it was, and a member that is not known here is refused, since it may be a known one misspelt. docs/configuration.md
- * shows all of it.
+ * as it was, and a member that is not known here is refused, since it may be a known one misspelt. Whatever is wrong is
+ * named by file, line and member. docs/configuration.md shows all of it.
  * @module
  */
 
@@ -13,7 +13,7 @@ import { readConfig } from '@countersign/service/config'
 import { CLOCK_DIFFERENCE_SECONDS_MAX } from '@countersign/validator/charter'
 import { parseObject } from '@countersign/validator/json'
 import { z } from 'zod'
-import { completeTerms, sampleTenants } from './world.ts'
+import { completeTerms, sampleTenants, type Terms } from './world.ts'
 
 const DAY_SECONDS = 24 * 3600
 /** An ID token lives that long. */
@@ -32,42 +32,85 @@ const realmWishes = z.strictObject({
   people: z.array(people.element.partial({ password: true })).optional(),
 })
 
+/** A time as somebody writes it: whole seconds, or a text with its unit. */
+function seconds(least: number, most: number) {
+  return z.unknown().transform((value, context): number => {
+    const read = readSeconds(value)
+    if (typeof read === 'number' && read >= least && read <= most) return read
+    const range = `must be at least ${formatSeconds(least)} and at most ${formatSeconds(most)}`
+    context.addIssue({ code: 'custom', message: typeof read === 'string' ? read : range })
+    return z.NEVER
+  })
+}
+
+/** The seconds, or what is wrong with the value. */
+function readSeconds(value: unknown): number | string {
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value)) return 'must be whole seconds, or a text with a unit such as "90s"'
+    return value > 0 ? value : 'must be more than zero'
+  }
+  if (typeof value !== 'string') return 'must be a number of seconds, or a text such as "24h"'
+  const [, sign, count, unit = ''] = /^\s*([-+]?)(\d{1,12})\s*([^\d\s.]*)\s*$/.exec(value) ?? []
+  if (count === undefined) return 'must be a whole number and a unit, such as "24h"'
+  if (unit === '') return 'has no unit: s, m, h or d, as in "24h"'
+  const unitSeconds = units.get(unit)
+  if (unitSeconds === undefined) return 'has a unit that is not known: take s, m, h or d, as in "24h"'
+  return sign !== '-' && Number(count) > 0 ? Number(count) * unitSeconds : 'must be more than zero'
+}
+
+const units: ReadonlyMap<string, number> = new Map([
+  ['s', 1],
+  ['m', 60],
+  ['h', 3600],
+  ['d', DAY_SECONDS],
+])
+
+function formatSeconds(value: number): string {
+  const [unit, size] = [...units].findLast(([, size]) => value % size === 0) ?? ['s', 1]
+  return `${value / size}${unit}`
+}
+
+type WishedTerms = { readonly [Name in keyof Terms]?: number | undefined }
+
+/**
+ * Times that would refuse a good token, let a key sign that nobody knows, or leave a realm without a key: what the charter
+ * itself refuses, said of the member that somebody wrote.
+ */
+function checkTerms(wished: WishedTerms, context: z.RefinementCtx): void {
+  const { rotation_seconds, key_age_max, max_ttl, overlap_seconds, cache_seconds } = completeTerms(wished)
+  const complain = (members: readonly (keyof Terms)[], message: string): void => {
+    const [member = 'rotation_seconds'] = members.filter((name) => wished[name] !== undefined)
+    context.addIssue({ code: 'custom', message, path: [member] })
+  }
+  const overlapMin = max_ttl + CLOCK_DIFFERENCE_SECONDS_MAX
+  if (overlap_seconds < overlapMin) {
+    const why = `overlap_seconds must be at least max_ttl and a minute, ${formatSeconds(overlapMin)}`
+    complain(['overlap_seconds', 'max_ttl'], why)
+  }
+  if (2 * cache_seconds > rotation_seconds) {
+    const why = `rotation_seconds must be at least twice cache_seconds, ${formatSeconds(2 * cache_seconds)}`
+    complain(['cache_seconds', 'rotation_seconds'], why)
+  }
+  const ageMin = rotation_seconds + 2 * cache_seconds
+  if (key_age_max < ageMin) {
+    const why = `key_age_max must be at least rotation_seconds and twice cache_seconds, ${formatSeconds(ageMin)}`
+    complain(['key_age_max', 'rotation_seconds', 'cache_seconds'], why)
+  }
+}
+
 export const wishesSchema = z
   .strictObject({
     charter: z
       .strictObject({
-        rotation_seconds: z
-          .int()
-          .min(1)
-          .max(90 * DAY_SECONDS),
-        key_age_max: z
-          .int()
-          .min(1)
-          .max(365 * DAY_SECONDS),
-        max_ttl: z.int().min(TOKEN_SECONDS_MIN).max(DAY_SECONDS),
-        overlap_seconds: z
-          .int()
-          .min(1)
-          .max(30 * DAY_SECONDS),
-        cache_seconds: z
-          .int()
-          .min(1)
-          .max(30 * DAY_SECONDS),
-        acknowledge_seconds: z.int().min(1).max(DAY_SECONDS),
+        rotation_seconds: seconds(1, 90 * DAY_SECONDS),
+        key_age_max: seconds(1, 365 * DAY_SECONDS),
+        max_ttl: seconds(TOKEN_SECONDS_MIN, DAY_SECONDS),
+        overlap_seconds: seconds(1, 30 * DAY_SECONDS),
+        cache_seconds: seconds(1, 30 * DAY_SECONDS),
+        acknowledge_seconds: seconds(1, DAY_SECONDS),
       })
       .partial()
-      .superRefine((charter, context) => {
-        const terms = completeTerms(charter)
-        const complain = (member: keyof typeof terms, message: string): void =>
-          context.addIssue({ code: 'custom', message, path: [member] })
-        const signedSeconds = terms.rotation_seconds + 2 * terms.cache_seconds
-        if (terms.overlap_seconds < terms.max_ttl + CLOCK_DIFFERENCE_SECONDS_MAX)
-          complain('overlap_seconds', 'must be at least max_ttl and 60')
-        if (2 * terms.cache_seconds > terms.rotation_seconds)
-          complain('cache_seconds', 'must be at most half of rotation_seconds')
-        if (terms.key_age_max < signedSeconds)
-          complain('key_age_max', 'must be at least rotation_seconds and twice cache_seconds')
-      })
+      .superRefine(checkTerms)
       .optional(),
     sentinel: policy.partial().extend({ webhook }).optional(),
     realms: z.strictObject({ consumer: realmWishes, enterprise: realmWishes }).partial().optional(),
@@ -95,18 +138,18 @@ export type RealmWishes = z.input<typeof realmWishes>
 /** Throws, naming the file and each member that is wrong. Files that it names lie beside it unless they are absolute. */
 export function readWishes(file: string): Wishes {
   const wishes = readConfig(file, wishesSchema)
-  refuseRepeated(file)
+  refuseAmbiguous(file)
   const { sentinel } = wishes
   if (sentinel?.webhook === undefined) return wishes
   const { url, key } = sentinel.webhook
   return { ...wishes, sentinel: { ...sentinel, webhook: { url, key: resolve(dirname(file), key) } } }
 }
 
-/** Of two members with one name the last would count, and whoever reads the first is wrong. */
-function refuseRepeated(file: string): void {
+/** Two readers must not take one text for two things. */
+function refuseAmbiguous(file: string): void {
   try {
     parseObject(readFileSync(file, 'utf8'))
   } catch {
-    throw new Error(`${file} is not usable: a member stands in it twice`)
+    throw new Error(`${file} is not usable: some JSON readers would read something else`)
   }
 }

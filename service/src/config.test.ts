@@ -36,10 +36,30 @@ test('T239 what is missing, of another type or not known is refused, all of it a
     message: new RegExp(
       [
         `^${file} is not usable:`,
-        '  audience: .*expected string.*',
-        '  listen\\.port: .*expected number.*',
-        '  listen: Unrecognized key: "prot"',
-        '  \\(top\\): Unrecognized key: "audiance"$',
+        '  line 1: audience: .*expected string.*',
+        '  line 1: listen\\.port: .*expected number.*',
+        '  line 1: listen: Unrecognized key: "prot"',
+        '  line 1: \\(top\\): Unrecognized key: "audiance"$',
+      ].join('\n'),
+    ),
+  })
+})
+
+test('T239 each mistake is shown by the line that it stands in', () => {
+  const text = `{
+  "audience": "mail",
+  "audience": "calendar",
+  "listen": {
+    "port": "80",
+    "prot": 1
+  }
+}`
+  assert.throws(() => read(text), {
+    message: new RegExp(
+      [
+        '  line 5: listen\\.port: .*expected number.*',
+        '  line 6: listen: Unrecognized key: "prot"',
+        '  line 3: audience: stands in it twice$',
       ].join('\n'),
     ),
   })
