@@ -120,8 +120,9 @@ function rulesOf(issuers: Layout['issuers'], { terms, tenants }: World) {
   const rulesFor = (realm: Realm) => ({
     issuers: [issuers[realm]],
     tenants: tenants[realm].map(({ id }) => id),
-    token_types: ['access', 'id', 'logout'],
-    algs: ['ES256'],
+    token_types: ['access', 'id', 'logout', 'set'],
+    // Receivers of security events verify RS256; all else is signed with the first.
+    algs: ['ES256', 'RS256'],
     ...terms,
   })
   return { consumer: rulesFor('consumer'), enterprise: rulesFor('enterprise') }
