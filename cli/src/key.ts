@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { type Command, fetchAcks } from '@countersign/authority/client'
 import { dryRun } from './dry-run.ts'
 import { kill, showOperated } from './kill.ts'
+import { migrate } from './migrate.ts'
 import { operate } from './operate.ts'
 import { locate, readSystem, withManifest } from './system.ts'
 import { formatTable } from './table.ts'
@@ -50,13 +51,15 @@ export async function key(args: readonly string[]): Promise<void> {
     case 'revoke':
     case 'retire':
       return give(operation, rest)
+    case 'migrate':
+      return migrate(rest)
     case 'lift':
     case 'activate':
     case 'prune':
       return widenKey(operation, rest)
     default:
       throw new Error(
-        `key takes list, rotate, block, revoke, retire, lift, activate or prune, not ${operation ?? 'nothing'}`,
+        `key takes list, rotate, block, revoke, retire, lift, activate, prune or migrate, not ${operation ?? 'nothing'}`,
       )
   }
 }

@@ -2,7 +2,8 @@
  * Which keystores each realm of a data folder has: usually one, two while a realm moves. Kept, since a start has to find the
  * keys where the last move left them.
  *
- *     DATA/keystores.json   {"consumer": [{"keystore", "passphrase_file", "folder"?, "environment"?}], "enterprise": […]}
+ *     DATA/keystores.json   {"consumer": [{"keystore", "passphrase_file", "folder"?, "environment"?}, …], "enterprise": […],
+ *                            "leaving"?: [{"realm", "keystore", …}, …]}
  *
  * @module
  */
@@ -22,7 +23,10 @@ export interface KeptKeystore {
   readonly environment?: Readonly<Record<string, string>>
 }
 
-export type Keystores = Readonly<Record<Realm, readonly KeptKeystore[]>>
+export interface Keystores extends Readonly<Record<Realm, readonly KeptKeystore[]>> {
+  /** No signer runs on them any more, and their keys are still to be destroyed. */
+  readonly leaving?: readonly (KeptKeystore & { readonly realm: Realm })[]
+}
 
 /** Those of the first start, unless something else was kept. The keystore that makes new keys comes last. */
 export function readKeystores(data: string): Keystores {

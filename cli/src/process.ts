@@ -106,13 +106,26 @@ export async function initService(
   cache: string,
   args: readonly string[],
 ): Promise<unknown> {
-  const env = { ...process.env, NODE_COMPILE_CACHE: cache }
   try {
-    const { stdout } = await promisify(execFile)(process.execPath, [mainOf(name), 'init', ...args], { env })
+    return await runMain(name, ['init', ...args], { NODE_COMPILE_CACHE: cache })
+  } catch (error) {
+    throw new Error(`${name} could not make its keys: ${(error as Error).message}`)
+  }
+}
+
+/** Runs a program of ours that prints JSON and ends. Rejects with what it complained of. */
+export async function runMain(
+  name: ServiceName | 'signer',
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<unknown> {
+  const env = { ...process.env, ...environment }
+  try {
+    const { stdout } = await promisify(execFile)(process.execPath, [mainOf(name), ...args], { env })
     return JSON.parse(stdout)
   } catch (error) {
     const { stderr, message } = error as Error & { readonly stderr?: string }
-    throw new Error(`${name} could not make its keys: ${stderr?.trim() || message}`)
+    throw new Error(stderr?.trim() || message)
   }
 }
 
