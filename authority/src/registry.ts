@@ -59,6 +59,8 @@ export async function openRegistry(
   const validators = new Map((await store.validators()).map((validator) => [validator.name, validator]))
   const firstNamed = new Map<string, FirstNamed>(await store.firstNamed())
   const unwritten = new Map<string, Acknowledged>()
+  /** Known here, and not yet to the store. */
+  const enrolling = new Set<string>()
   let timer: NodeJS.Timeout | undefined
 
   async function write(): Promise<void> {
@@ -76,7 +78,10 @@ export async function openRegistry(
       if (known === undefined) {
         // In memory first, so that of two at once under one name the second already meets the first.
         validators.set(enrolled.name, enrolled)
-        await store.addValidator(enrolled.name, enrolled.jwk, now())
+        enrolling.add(enrolled.name)
+        await store
+          .addValidator(enrolled.name, enrolled.jwk, now())
+          .finally(() => enrolling.delete(enrolled.name))
       } else if (importOnce(known.jwk).kid !== importOnce(enrolled.jwk).kid) {
         throw new Denial('validator_exists')
       }
