@@ -142,6 +142,23 @@ const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] 
   [['log', 'fsck', '--url', nowhere], /127\.0\.0\.1:1 does not answer/],
 ]
 
+test('T118: a key whose name begins with a dash is killed like any other', async () => {
+  const kid = `-${'a'.repeat(42)}`
+  const { code, stderr } = await countersign([
+    'key',
+    'block',
+    '--kid',
+    kid,
+    '--reason',
+    'stolen',
+    '--ready',
+    '/none',
+  ])
+  assert.equal(code, 2)
+  assert.match(stderr, /none/)
+  assert.doesNotMatch(stderr, /ambiguous/)
+})
+
 test('what is asked wrongly is answered with 2 and one sentence', async () => {
   for (const [args, complaint] of wrong) {
     const { code, stdout, stderr } = await countersign(args, { cwd: folder })

@@ -22,7 +22,8 @@ const commands: Readonly<Record<string, () => Promise<(args: readonly string[]) 
 /** Nothing was done or decided. */
 const FAILED_EXIT = 2
 
-const [name = 'help', ...args] = process.argv.slice(2)
+const [name = 'help', ...given] = process.argv.slice(2)
+const args = joinKeyNames(given)
 const command = Object.hasOwn(commands, name) ? commands[name] : undefined
 if (command !== undefined && !args.includes('--help')) {
   try {
@@ -34,6 +35,16 @@ if (command !== undefined && !args.includes('--help')) {
   process.stdout.write(usage)
 } else {
   fail(`countersign: there is no command ${name}; countersign help lists them`)
+}
+
+/** The name of a key may begin with a dash, and whoever kills that key must not be told that this is ambiguous. */
+function joinKeyNames(words: readonly string[]): string[] {
+  const joined: string[] = []
+  for (const word of words) {
+    if (joined.at(-1) === '--kid' && /^-[\w-]{42}$/.test(word)) joined.push(`${joined.pop()}=${word}`)
+    else joined.push(word)
+  }
+  return joined
 }
 
 function fail(complaint: string): void {

@@ -72,7 +72,7 @@ export class Arena {
 
   /** The private key that a thief with the keystore file and its passphrase gets. */
   async steal(realm: Realm, kid: string): Promise<StolenKey> {
-    return { ...(await this.#runSteal(['--realm', realm, '--kid', kid])), kid }
+    return { ...(await this.#runSteal(['--realm', realm, `--kid=${kid}`])), kid }
   }
 
   async stealWitnessKey(): Promise<StolenKey> {
