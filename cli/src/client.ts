@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { System } from './ready.ts'
 
+export { fetchAcks } from '@countersign/authority/client'
 export { agree } from './agree.ts'
 export { connectCrowd } from './crowd.ts'
 export { type Operated, operate, waitForAcknowledgements } from './operate.ts'

@@ -6,6 +6,7 @@
 
 import { fetchProofs } from '@countersign/authority/client'
 import { createEventParser } from '@countersign/validator/event-stream'
+import { decodeProtectedHeader } from 'jose'
 import { type Answer, type Arena, poll } from '../arena.ts'
 import { basic, type SignedIn, signIn } from '../person.ts'
 import { accessTokenType, tokenExchange } from './forgeries.ts'
@@ -25,7 +26,11 @@ export const killedPaths: Step = {
     'refresh, session, exchanged token, introspection, cookie and stream end; canaries are refused',
   play: async (arena) => {
     const { kid } = await arena.stealFreshKey('consumer')
-    const person = await signIn(arena.ready)
+    // The signer hears of its new key a moment after the validators do.
+    const person = await poll(async () => {
+      const signedIn = await signIn(arena.ready)
+      return decodeProtectedHeader(signedIn.accessToken).kid === kid ? signedIn : undefined
+    })
     const exchanged = await exchange(arena, person.accessToken)
     const cookie = await openMail(arena, person.accessToken)
     const stream = await openStream(arena, cookie)
