@@ -76,7 +76,10 @@ export type Layout = ReturnType<typeof layOut>
 export function keepSeed(layout: Layout, realm: Realm, wishes: Wishes): Seed {
   const file = seedFile(layout, realm)
   const known = existsSync(file) ? readJson<Seed>(file) : undefined
-  const seed = plantSeed(realm, known, wishes.realms?.[realm], `${layout.urls.webmail}/callback`)
+  const seed = plantSeed(realm, known, wishes.realms?.[realm], {
+    callback: `${layout.urls.webmail}/callback`,
+    transmitter: `${layout.urls[realm]}/ssf`,
+  })
   writePrivate(file, seed)
   return seed
 }
@@ -154,6 +157,8 @@ export function writeConfigs(
       seed: seedFile(layout, realm),
       state: join(data, 'issuers', realm),
       resources: Object.values(audiences).map((audience) => ({ audience, scopes: ['read', 'write'] })),
+      // A sample's receivers are on this machine, like all of it.
+      signals: { loopback_receivers: true },
       sentinel: urls.sentinel,
       ...trust,
       ...enrolment(realm),

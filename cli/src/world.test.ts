@@ -7,10 +7,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { plantSeed, planWorld, realms, sampleTenants } from './world.ts'
 
-const callback = 'http://localhost:8405/callback'
+const addresses = {
+  callback: 'http://localhost:8405/callback',
+  transmitter: 'http://localhost:8402/ssf',
+}
 
 test('each secret of the sample is random and its own; enterprise people have a second factor', () => {
-  const seeds = realms.map((realm) => plantSeed(realm, undefined, undefined, callback))
+  const seeds = realms.map((realm) => plantSeed(realm, undefined, undefined, addresses))
   const people = seeds.flatMap((seed) => seed.people)
   const secrets = [
     ...seeds.flatMap((seed) => seed.clients.map(({ client_secret }) => client_secret)),
@@ -26,14 +29,14 @@ test('each secret of the sample is random and its own; enterprise people have a 
 
 test('a later start keeps everybody as they were', () => {
   for (const realm of realms) {
-    const first = plantSeed(realm, undefined, undefined, callback)
-    assert.deepEqual(plantSeed(realm, first, undefined, callback), first)
-    assert.deepEqual(plantSeed(realm, first, {}, callback), first)
+    const first = plantSeed(realm, undefined, undefined, addresses)
+    assert.deepEqual(plantSeed(realm, first, undefined, addresses), first)
+    assert.deepEqual(plantSeed(realm, first, {}, addresses), first)
   }
 })
 
 test('who is wished for takes the place of the sample, keeps what was known and gets what was left out', () => {
-  const first = plantSeed('enterprise', undefined, undefined, callback)
+  const first = plantSeed('enterprise', undefined, undefined, addresses)
   const [carla] = first.people
   const tenant = carla?.tenant ?? ''
   const wished = {
@@ -46,7 +49,7 @@ test('who is wished for takes the place of the sample, keeps what was known and 
       { client_id: 'portal', grant_types: ['client_credentials' as const], client_secret: 'x'.repeat(22) },
     ],
   }
-  const next = plantSeed('enterprise', first, wished, callback)
+  const next = plantSeed('enterprise', first, wished, addresses)
   assert.deepEqual(next.people[0], carla)
   assert.equal(next.people[1]?.password, 'a password of her own')
   assert.match(next.people[1]?.totp_secret ?? '', /^[A-Z2-7]{32}$/)
@@ -54,18 +57,18 @@ test('who is wished for takes the place of the sample, keeps what was known and 
     next.clients.map(({ client_secret }) => client_secret),
     [first.clients[1]?.client_secret, 'x'.repeat(22)],
   )
-  assert.deepEqual(plantSeed('enterprise', next, wished, callback), next)
+  assert.deepEqual(plantSeed('enterprise', next, wished, addresses), next)
 })
 
 test('T088 the same name in another tenant is somebody else', () => {
-  const first = plantSeed('enterprise', undefined, undefined, callback)
+  const first = plantSeed('enterprise', undefined, undefined, addresses)
   const [carla] = first.people
   const tenant = sampleTenants.enterprise[1]?.id ?? ''
   const { people } = plantSeed(
     'enterprise',
     first,
     { people: [{ username: carla?.username ?? '', tenant }] },
-    callback,
+    addresses,
   )
   assert.notEqual(people[0]?.sub, carla?.sub)
   assert.notEqual(people[0]?.password, carla?.password)

@@ -110,9 +110,9 @@ export function plantSeed(
   realm: Realm,
   known: Seed | undefined,
   wished: RealmWishes | undefined,
-  callback: string,
+  addresses: Addresses,
 ): Seed {
-  const clients = wished?.clients ?? known?.clients ?? sampleClients(realm, callback)
+  const clients = wished?.clients ?? known?.clients ?? sampleClients(realm, addresses)
   const people = wished?.people ?? known?.people ?? samplePeople[realm]
   return {
     clients: clients.map((client) => {
@@ -140,8 +140,17 @@ type PersonWish = NonNullable<RealmWishes['people']>[number]
 /** Whether nobody signs in there with a password alone. */
 export const needsSecondFactor: Readonly<Record<Realm, boolean>> = { consumer: false, enterprise: true }
 
-/** The clients of a realm: a web application, a service and one that exchanges tokens. */
-function sampleClients(realm: Realm, callback: string): NonNullable<RealmWishes['clients']> {
+/** What the sample's clients are given: where the web application is, and the audience of whoever receives signals. */
+export interface Addresses {
+  readonly callback: string
+  readonly transmitter: string
+}
+
+/** The clients of a realm: a web application, a service, one that exchanges tokens and one that receives signals. */
+function sampleClients(
+  realm: Realm,
+  { callback, transmitter }: Addresses,
+): NonNullable<RealmWishes['clients']> {
   const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
   return [
     {
@@ -152,6 +161,12 @@ function sampleClients(realm: Realm, callback: string): NonNullable<RealmWishes[
     },
     { client_id: `${realm}-service`, redirect_uris: [], grant_types: ['client_credentials'] },
     { client_id: `${realm}-exchanger`, redirect_uris: [], grant_types: [exchange, 'client_credentials'] },
+    {
+      client_id: `${realm}-receiver`,
+      redirect_uris: [],
+      grant_types: ['client_credentials'],
+      audiences: [transmitter],
+    },
   ]
 }
 
