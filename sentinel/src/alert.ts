@@ -22,6 +22,7 @@ export const rules = {
   validator_silent: 'a validator has not acknowledged the newest manifest',
   rotation_unheard: 'a validator has not acknowledged the next key of a realm in time, and is not waited for',
   rotation_late: 'no key signs where one should, or the next one has not taken over when it was due',
+  manifest_full: 'the manifest has room for few more keys; pruning those that have ended takes two people',
   break_glass: 'people have broken the glass: keys of a realm may sign before anybody knows them',
   sightings_dropped: 'a validator had more to report than it could keep',
   kill_not_enforced: 'a gateway did not refuse a canary of a key that was killed',
@@ -48,6 +49,7 @@ export type AlertReason =
   | 'overdue'
   | 'no_active_key'
   | 'glass_broken'
+  | 'many_keys'
   | 'queue_full'
   | 'canary_accepted'
   | 'canary_unproven'

@@ -27,6 +27,7 @@ import {
   createRotationWatch,
   createSilenceWatch,
   findBrokenGlass,
+  findFullManifest,
   findOldKeys,
   findStaleLogs,
   findUnenforced,
@@ -112,6 +113,7 @@ export async function startSentinel(
     const findings: Finding[] = [
       ...(state ? findOldKeys(state, nowSeconds) : []),
       ...(state ? findBrokenGlass(state, nowSeconds) : []),
+      ...(state ? findFullManifest(state, nowSeconds) : []),
       ...(rotation ? findUnheard(rotation, nowSeconds) : []),
       ...(rotation ? findLate(rotation, nowSeconds) : []),
       ...(acks ? findSilent(acks, nowSeconds) : []),

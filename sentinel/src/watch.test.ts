@@ -13,6 +13,7 @@ import {
   createRotationWatch,
   createSilenceWatch,
   findBrokenGlass,
+  findFullManifest,
   findOldKeys,
   findStaleLogs,
   findUnheard,
@@ -123,6 +124,20 @@ test('F5 K5: a rotation that is overdue is a warning, a slot in which nothing si
   assert.deepEqual([none?.severity, none?.reason, none?.seenAt], ['critical', 'no_active_key', 20_000_000])
   assert.deepEqual(find(rotationOf({ ...slot, due_at: 30_000 }), 20_061), [])
   assert.deepEqual(find(rotationOf(idle), 20_062), [], 'again, from the beginning')
+})
+
+test('F5: a manifest that fills up is a warning long before it takes no new key', () => {
+  const { state } = createTestWorld()
+  const [key] = state.manifest.keys.values()
+  assert.ok(key)
+  const severityOf = (count: number) => {
+    const keys = new Map(Array.from({ length: count }, (_, index) => [`k${index}`, key]))
+    const [finding] = findFullManifest({ ...state, manifest: { ...state.manifest, keys } }, 1000)
+    return finding && [finding.rule, finding.severity]
+  }
+  assert.equal(severityOf(2047), undefined)
+  assert.deepEqual(severityOf(2048), ['manifest_full', 'warning'])
+  assert.deepEqual(severityOf(3687), ['manifest_full', 'critical'])
 })
 
 test('A3: while the glass is broken it is critical, told every minute, and no longer than it lasts', () => {

@@ -7,7 +7,7 @@
 import type { Acks, CanaryResult, Proof, Rotation } from '@countersign/authority/client'
 import { readApproval } from '@countersign/validator/approval'
 import { readAttestation } from '@countersign/validator/attestation'
-import type { TrustState } from '@countersign/validator/manifest'
+import { KEY_COUNT_MAX, type TrustState } from '@countersign/validator/manifest'
 import { type Finding, insistent, type Rule } from './alert.ts'
 import type { LogState } from './log-reader.ts'
 
@@ -168,6 +168,28 @@ export function findBrokenGlass({ manifest }: TrustState, nowSeconds: number): F
     ]
   })
 }
+
+/** A manifest that is full takes no new key, and nothing rotates any more. */
+export function findFullManifest({ manifest }: TrustState, nowSeconds: number): Finding[] {
+  const ratio = manifest.keys.size / KEY_COUNT_MAX
+  if (ratio < FULL_WARNING_RATIO) return []
+  return [
+    {
+      rule: 'manifest_full',
+      severity: ratio < FULL_RATIO ? 'warning' : 'critical',
+      reason: 'many_keys',
+      realm: null,
+      kid: null,
+      actor: null,
+      validator: null,
+      seenAt: nowSeconds * 1000,
+    },
+  ]
+}
+
+/** Months before, at a few keys a day. */
+const FULL_WARNING_RATIO = 0.5
+const FULL_RATIO = 0.9
 
 /** Open logs whose newest checkpoint is too old. `sinceSeconds` is when they began to be read. */
 export function findStaleLogs(
