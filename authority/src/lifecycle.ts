@@ -95,11 +95,14 @@ export function standingNextKey(slot: Slot): ManifestKey | undefined {
   return nextKeys(slot)[0]
 }
 
-/** The first choice first: made where new keys are made, and of those the one that may sign longest. */
+/** The first choice first: made where new keys are made, for all that may be signed, and with the longest to go. */
 function nextKeys(slot: Slot): readonly ManifestKey[] {
   const published = slot.keys.filter((key) => key.state === 'published')
   return published.sort(
-    (a, b) => Number(isOfLastSigner(b, slot)) - Number(isOfLastSigner(a, slot)) || b.signUntil - a.signUntil,
+    (a, b) =>
+      Number(isOfLastSigner(b, slot)) - Number(isOfLastSigner(a, slot)) ||
+      Number(isNarrower(a, slot)) - Number(isNarrower(b, slot)) ||
+      b.signUntil - a.signUntil,
   )
 }
 
@@ -114,13 +117,25 @@ export function lastSigner({ signers }: CharterRealm): string | undefined {
 }
 
 /**
- * How many keys should be published now? One when no standing next key was made where keys are made now, or when the
- * one there will be too old for a turn of its own; two at the very start, of which the first signs at once.
+ * How many keys should be published now? One when no standing next key was made where keys are made now and for all that
+ * the charter allows, or when the one there will be too old for a turn of its own; two at the very start, of which the
+ * first signs at once.
  */
 export function keysMissing(slot: Slot, now: number): number {
   if (hasNeverSigned(slot)) return Math.max(0, 2 - slot.keys.length)
   const next = standingNextKey(slot)
-  return next === undefined || !isOfLastSigner(next, slot) || isTooOldForItsTurn(next, slot, now) ? 1 : 0
+  if (next === undefined || !isOfLastSigner(next, slot) || isNarrower(next, slot)) return 1
+  return isTooOldForItsTurn(next, slot, now) ? 1 : 0
+}
+
+/** Made for an earlier charter, which allowed less: a key is never widened, since its signer attested no more. */
+function isNarrower({ tenants, tokenTypes, lifetimeSecondsMax }: ManifestKey, slot: Slot): boolean {
+  const { charter } = slot
+  return (
+    lifetimeSecondsMax < charter.lifetimeSecondsMax ||
+    !charter.tenants.every((tenant) => tenants.includes(tenant)) ||
+    !scopeOf(slot).tokenTypes.every((type) => tokenTypes.includes(type))
+  )
 }
 
 /**

@@ -115,6 +115,8 @@ for (const [op, prepare] of Object.entries(operations)) {
     const authority = await startTestAuthority(t)
     const [olga, omar, opal] = people(authority)
     const target = await prepare(authority)
+    // So that time asks for nothing while people decide.
+    await authority.running.keeper.keep()
     const before = authority.manifest
     const document = approve(draft(authority, target), olga.privateKey)
     const { payload: segment } = document
@@ -463,6 +465,22 @@ test('a charter that ends every key of a realm says so, is taken, and the realm 
   authority.world.now += 1200
   await authority.running.keeper.keep()
   assert.equal(authority.key('consumer', 'active').algorithm, 'EdDSA')
+  await judge(authority)
+})
+
+test('a charter that allows a realm more has a next key made for it at once, one, and leaves the others as they are', async (t) => {
+  const authority = await startTestAuthority(t)
+  const [olga, omar] = people(authority)
+  const before = authority.manifest.keys
+  const made = authority.broker.keyCount
+  const wider = realmsWith(authority, 'consumer', { max_ttl: 7200, overlap_seconds: 8000 })
+  await propose(authority, nextCharter(authority, wider, olga, omar))
+  for (const [kid, key] of before) assert.equal(authority.manifest.keys.get(kid)?.state, key.state)
+  for (let times = 0; times < 3; times++) await authority.running.keeper.keep()
+  // One for tokens, one for security events.
+  assert.equal(authority.broker.keyCount, made + 2)
+  const next = [...authority.manifest.keys.values()].filter(({ kid }) => !before.has(kid))
+  for (const key of next) assert.deepEqual([key.state, key.lifetimeSecondsMax], ['published', 7200])
   await judge(authority)
 })
 
