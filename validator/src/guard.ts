@@ -1,0 +1,242 @@
+/**
+ * Decides about whole requests: whether a good token came with one, by whoever may show it, and whether it reaches as far
+ * as the resource. One guard stands behind every adapter, so that no two frameworks can come to differ:
+ *
+ *     const guard = createGuard(validator, { scopes: 'mail.read' })
+ *     const admission = await guard.admit({ source: request, rawHeaders, method, target, network })
+ *
+ * Before anything else of the request is looked at, it gives a `ValidatedToken` or what to answer instead: 401 or 403 with
+ * a challenge (RFC 6750), which also tells a client when its user has to sign in again, better or just now (RFC 9470).
+ * @module
+ */
+
+import {
+  type Admission,
+  bearerScheme,
+  type Credentials,
+  type Denial,
+  deny,
+  denyAuthentication,
+  denyError,
+  denyMissing,
+  denyScope,
+  readCredentials,
+  type Scheme,
+  scopeToken,
+} from './bearer.ts'
+import type { Hold } from './hold.ts'
+import { Refusal } from './refusal.ts'
+import type { ValidatedToken, Validator } from './validator.ts'
+import type { Confirmation } from './verdict.ts'
+
+/** What a resource needs of a token besides that it is good. */
+export interface Needs {
+  /** Each of them. */
+  readonly scopes?: string | readonly string[] | undefined
+  /** How the owner signed in: one of these authentication contexts, the preferred one first. */
+  readonly acr?: string | readonly string[] | undefined
+  /** How long ago the owner signed in, at most. */
+  readonly maxAgeSeconds?: number | undefined
+}
+
+export interface GuardOptions extends Needs {
+  /** Ways to prove that one is who a token was given to. Left out: a bound token is refused. */
+  readonly bindings?: readonly Binding[] | undefined
+  /** Seconds since the epoch. */
+  readonly now?: (() => number) | undefined
+}
+
+/** A request as it arrived, before any framework or proxy of this process put it right. */
+export interface GuardedRequest {
+  /** One object per request: a guard for the application and one for the route then ask for one proof, not two. */
+  readonly source: object
+  /** Name and value in turn: a parsed object has already dropped all but one of several. */
+  readonly rawHeaders: readonly string[]
+  readonly method: string
+  /** The request target: path and query. */
+  readonly target: string
+  /** Where it came from. */
+  readonly network?: string | undefined
+  /** The certificate that the peer showed on this very connection, in DER; undefined where it showed none. */
+  readonly certificate?: (() => Uint8Array | undefined) | undefined
+}
+
+/** Proof of possession: DPoP, mutual TLS. */
+export interface Binding {
+  /** The scheme that its tokens come under. Left out: it is asked whatever the scheme. */
+  readonly scheme?: Scheme | undefined
+  confirm(request: GuardedRequest, credentials: Credentials): Proof | Promise<Proof>
+}
+
+/** What came of looking for a proof. */
+export interface Proof {
+  /** What the sender has proven to hold, if anything. */
+  readonly confirmation?: Confirmation | undefined
+  /** The proof itself is wrong, and that is the answer. */
+  readonly error?: { readonly code: string; readonly description: string } | undefined
+  /** Sent with whatever is answered. */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+}
+
+export type GuardAdmission = Admission & {
+  /** To be sent with the answer, whoever gives it; those of a denial are among its own. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export interface Guard {
+  /** Rejects only where the world failed; what is wrong with a request is a denial. */
+  admit(request: GuardedRequest): Promise<GuardAdmission>
+  /** A guard that asks for this too. */
+  requiring(needs: Needs): Guard
+  /** Watches over a token for what outlives its request: see hold.ts. */
+  hold(token: ValidatedToken): Hold
+}
+
+/** Throws `TypeError` where an option is not known or would ask for nothing. */
+export function createGuard(
+  validator: Pick<Validator, 'validate' | 'hold'>,
+  options: GuardOptions = {},
+): Guard {
+  const { bindings = [], now = () => Date.now() / 1000, ...needs } = options
+  const schemes = [bearerScheme, ...bindings.flatMap(({ scheme }) => scheme ?? [])]
+  const proofs = new WeakMap<object, Promise<Proof>>()
+
+  function guardFor(asked: readonly Asked[]): Guard {
+    return {
+      admit: (request) => admit(request, asked),
+      requiring: (more) => guardFor([...asked, readNeeds(more)]),
+      hold: (token) => validator.hold(token),
+    }
+  }
+
+  async function admit(request: GuardedRequest, asked: readonly Asked[]): Promise<GuardAdmission> {
+    let scheme = bearerScheme
+    let headers: Proof['headers'] = {}
+    try {
+      const credentials = readCredentials(request.rawHeaders, schemes)
+      if (credentials === undefined) return refuse(denyMissing(schemes), headers)
+      scheme = credentials.scheme
+      const proof = await proofOf(request, credentials)
+      headers = proof.headers ?? {}
+      if (proof.error !== undefined) return refuse(denyProof(proof.error, scheme), headers)
+      const { confirmation } = proof
+      const token = validator.validate(credentials.token, { confirmation, network: request.network })
+      const denial = denialFor(token, asked, scheme, now())
+      return denial === undefined ? { admitted: true, token, headers } : refuse(denial, headers)
+    } catch (error) {
+      if (error instanceof Refusal) return refuse(deny(error, scheme), headers)
+      throw error
+    }
+  }
+
+  function proofOf(request: GuardedRequest, credentials: Credentials): Promise<Proof> | Proof {
+    if (bindings.length === 0) return {}
+    const known = proofs.get(request.source)
+    if (known !== undefined) return known
+    const proof = confirm(bindings, request, credentials)
+    proofs.set(request.source, proof)
+    return proof
+  }
+
+  return guardFor([readNeeds(needs)])
+}
+
+interface Asked {
+  readonly scopes: readonly string[]
+  readonly acr: readonly string[] | undefined
+  readonly maxAgeSeconds: number | undefined
+}
+
+async function confirm(
+  bindings: readonly Binding[],
+  request: GuardedRequest,
+  credentials: Credentials,
+): Promise<Proof> {
+  let all: Proof = {}
+  for (const binding of bindings) {
+    if (binding.scheme !== undefined && binding.scheme !== credentials.scheme) continue
+    const { confirmation, error = all.error, headers } = await binding.confirm(request, credentials)
+    all = {
+      confirmation: { ...all.confirmation, ...confirmation },
+      error,
+      headers: { ...all.headers, ...headers },
+    }
+  }
+  return all
+}
+
+/** What to answer to a good token that is not enough, or undefined. */
+function denialFor(
+  token: ValidatedToken,
+  asked: readonly Asked[],
+  scheme: Scheme,
+  now: number,
+): Denial | undefined {
+  const scopes = [...new Set(asked.flatMap((each) => each.scopes))]
+  const reaches = scopes.every((scope) => token.scopes.includes(scope))
+  for (const { acr, maxAgeSeconds } of asked) {
+    if (isSignedInAs(token, acr) && isSignedInSince(token, maxAgeSeconds, now)) continue
+    return denyAuthentication({ acr, maxAgeSeconds, scopes: reaches ? undefined : scopes }, scheme)
+  }
+  return reaches ? undefined : denyScope(scopes, scheme)
+}
+
+function isSignedInAs({ claims }: ValidatedToken, acr: readonly string[] | undefined): boolean {
+  const value = claims['acr']
+  return acr === undefined || (typeof value === 'string' && acr.includes(value))
+}
+
+/** Two clocks of one deployment differ by less. */
+const CLOCK_TOLERANCE_SECONDS = 5
+
+function isSignedInSince(
+  { claims }: ValidatedToken,
+  maxAgeSeconds: number | undefined,
+  now: number,
+): boolean {
+  const signedInAt = claims['auth_time']
+  if (maxAgeSeconds === undefined) return true
+  // A sign-in that has not happened yet vouches for nobody.
+  if (typeof signedInAt !== 'number' || signedInAt > now + CLOCK_TOLERANCE_SECONDS) return false
+  return now - signedInAt <= maxAgeSeconds + CLOCK_TOLERANCE_SECONDS
+}
+
+function denyProof({ code, description }: NonNullable<Proof['error']>, scheme: Scheme): Denial {
+  return denyError({ status: 401, reason: 'sender_mismatch', message: description }, code, scheme)
+}
+
+function refuse(denial: Denial, headers: Readonly<Record<string, string>>): GuardAdmission {
+  const all = { ...headers, ...denial.headers }
+  return { admitted: false, denial: { ...denial, headers: all }, headers }
+}
+
+const needNames: ReadonlySet<string> = new Set<keyof Needs>(['scopes', 'acr', 'maxAgeSeconds'])
+
+function readNeeds(needs: Needs): Asked {
+  // A need with a typing error in its name is one that nobody asks for.
+  for (const name of Object.keys(needs)) {
+    if (!needNames.has(name)) throw new TypeError(`a guard knows no option ${name}`)
+  }
+  const { scopes = [], acr, maxAgeSeconds } = needs
+  if (maxAgeSeconds !== undefined && !(Number.isSafeInteger(maxAgeSeconds) && maxAgeSeconds >= 0)) {
+    throw new TypeError('maxAgeSeconds is not a number of seconds')
+  }
+  return {
+    scopes: readWords('scopes', scopes),
+    acr: acr === undefined ? undefined : readWords('acr', acr, 1),
+    maxAgeSeconds,
+  }
+}
+
+/** They go into a challenge, in quotes and with spaces between, so a word is what may stand there. */
+function readWords(
+  option: string,
+  value: string | readonly string[],
+  wordsMin: number = 0,
+): readonly string[] {
+  const words = Array.isArray(value) ? [...value] : [value]
+  if (words.length < wordsMin || !words.every((word) => typeof word === 'string' && scopeToken.test(word))) {
+    throw new TypeError(`${option} is not a list of words`)
+  }
+  return words
+}
