@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseTrustAnchor } from './charter.ts'
+import type { DenialSource } from './denials.ts'
 import { readEnrolment } from './enrolment.ts'
 import { followManifest } from './follow.ts'
 import type { TrustSource } from './manifest.ts'
@@ -23,6 +24,8 @@ export interface ConnectOptions {
   /** Remembers the newest version seen, so that an older one is refused after a restart too. */
   readonly stateFolder: string
   readonly enrolment: { readonly name: string; readonly keyFile: string }
+  /** Tokens that somebody else has ended, such as a foreign transmitter: see ssf.ts. */
+  readonly denials?: DenialSource | undefined
   /** URL of the sentinel. Left out: nothing is reported. */
   readonly sentinel?: string | undefined
   /** Something was refused or did not arrive, and will be asked for again; or the authority lied, and that is proof. */
@@ -62,6 +65,7 @@ export function connectValidator(options: ConnectOptions): ConnectedValidator {
     audience,
     trust: follower,
     maxStaleSeconds: STALE_SECONDS_MAX,
+    denials: options.denials,
     ...(reporter && { onSighting: reporter.report }),
   })
   return {

@@ -19,6 +19,9 @@ import { isExcluded, spell } from './subject.ts'
 export const WAITING_MAX = 10_000
 export const WAITING_SECONDS_MAX = 7 * 24 * 3600
 
+/** Rows of nine columns in one statement: SQLite takes 32,766 values. */
+const ROWS_MAX = 500
+
 /** An event that waits in a stream. */
 export interface Waiting {
   readonly sequence: number
@@ -57,22 +60,32 @@ export interface OutboxOptions {
 }
 
 export function createOutbox({ database, tenant, onWritten, now }: OutboxOptions): Outbox {
-  const send: Outbox['send'] = async (transaction, streamId, { type, ...event }) => {
-    await transaction
-      .insertInto('signal')
-      .values({
-        tenant,
-        stream_id: streamId,
-        jti: generateTokenId(),
-        type,
-        event: JSON.stringify(event),
-        event_sha256: digest(type, event),
-        created_at: now(),
-        token: null,
-        kid: null,
-      })
-      .onConflict((conflict) => conflict.columns(['tenant', 'stream_id', 'event_sha256']).doNothing())
-      .execute()
+  const send: Outbox['send'] = (transaction, streamId, event) => sendAll(transaction, streamId, [event])
+
+  /** Many in one statement: a cutoff may end thousands of sessions, and nobody else is served meanwhile. */
+  async function sendAll(
+    transaction: Database,
+    streamId: string,
+    events: readonly SignalEvent[],
+  ): Promise<void> {
+    for (let from = 0; from < events.length; from += ROWS_MAX)
+      await transaction
+        .insertInto('signal')
+        .values(
+          events.slice(from, from + ROWS_MAX).map(({ type, ...event }) => ({
+            tenant,
+            stream_id: streamId,
+            jti: generateTokenId(),
+            type,
+            event: JSON.stringify(event),
+            event_sha256: digest(type, event),
+            created_at: now(),
+            token: null,
+            kid: null,
+          })),
+        )
+        .onConflict((conflict) => conflict.columns(['tenant', 'stream_id', 'event_sha256']).doNothing())
+        .execute()
   }
 
   /** Gives back the streams that got something. */
@@ -92,7 +105,7 @@ export function createOutbox({ database, tenant, onWritten, now }: OutboxOptions
       const asked = events.filter(({ type }) => delivered.includes(type))
       const wanted = asked.length === 0 ? [] : await withoutExcluded(transaction, streamId, asked)
       if (wanted.length === 0) continue
-      for (const event of wanted) await send(transaction, streamId, event)
+      await sendAll(transaction, streamId, wanted)
       if ((await count(transaction, streamId)) > WAITING_MAX)
         await giveUp(transaction, streamId, `more than ${WAITING_MAX} events waited`)
       written.push(streamId)

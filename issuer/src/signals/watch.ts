@@ -36,6 +36,9 @@ export async function watch(
   return [...newKeys.map(keyRevoked), ...sessionsRevoked(teller, newlyEnded, 'cut_off', now())]
 }
 
+/** In one statement: a cutoff may end thousands of sessions. */
+const ROWS_MAX = 500
+
 /** Of what is so now, that which was not when this was asked last. */
 async function tellOnce<Item>(
   transaction: Database,
@@ -53,18 +56,20 @@ async function tellOnce<Item>(
     .execute()
   const told = new Set(rows.map(({ name }) => name))
   const byName = new Map(items.map((item) => [nameOf(item), item]))
-  for (const name of told) {
-    if (byName.has(name)) continue
+  const over = [...told].filter((name) => !byName.has(name))
+  for (let from = 0; from < over.length; from += ROWS_MAX)
     await transaction
       .deleteFrom('signal_told')
       .where('tenant', '=', tenant)
       .where('kind', '=', kind)
-      .where('name', '=', name)
+      .where('name', 'in', over.slice(from, from + ROWS_MAX))
       .execute()
-  }
   const fresh = [...byName].filter(([name]) => !told.has(name))
-  for (const [name] of fresh)
-    await transaction.insertInto('signal_told').values({ tenant, kind, name, told_at: now }).execute()
+  for (let from = 0; from < fresh.length; from += ROWS_MAX)
+    await transaction
+      .insertInto('signal_told')
+      .values(fresh.slice(from, from + ROWS_MAX).map(([name]) => ({ tenant, kind, name, told_at: now })))
+      .execute()
   return fresh.map(([, item]) => item)
 }
 
