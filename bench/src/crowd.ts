@@ -7,16 +7,22 @@
 import { connectCrowd, type System } from '@countersign/cli/client'
 import type { Follower } from '@countersign/validator/follow'
 
-const [authority = '', count = '', prefix = ''] = process.argv.slice(2)
 /** So many begin at once; a crowd at the door slows everybody. */
 const AT_ONCE = 25
 
-const crowd: Follower[] = []
-for (let connected = 0; connected < Number(count); connected += AT_ONCE) {
-  const few = Math.min(AT_ONCE, Number(count) - connected)
-  crowd.push(...(await connectCrowd(JSON.parse(authority) as System['authority'], few, prefix)))
+if (import.meta.main) {
+  const [authority = '', count = '', prefix = ''] = process.argv.slice(2)
+  const crowd = await gather(JSON.parse(authority) as System['authority'], Number(count), prefix)
+  process.on('message', () => {
+    void Promise.all(crowd.map((follower) => follower.stop())).then(() => process.exit(0))
+  })
+  process.send?.('connected')
 }
-process.on('message', () => {
-  void Promise.all(crowd.map((follower) => follower.stop())).then(() => process.exit(0))
-})
-process.send?.('connected')
+
+async function gather(authority: System['authority'], count: number, prefix: string): Promise<Follower[]> {
+  const crowd: Follower[] = []
+  while (crowd.length < count) {
+    crowd.push(...(await connectCrowd(authority, Math.min(AT_ONCE, count - crowd.length), prefix)))
+  }
+  return crowd
+}
