@@ -38,6 +38,7 @@ import { type Finished, run, countersign as runCountersign } from '../cli/src/te
 import { accessClaims, forge } from '../drill/src/forge.ts'
 import { root } from '../tools/source.ts'
 import { allGone, descendants } from './processes.ts'
+import { type Arrived, type Receiver, startReceiver } from './ssf-receiver.ts'
 import { discover, signIn } from './visitor.ts'
 
 const seesProcesses = process.platform === 'linux'
@@ -71,6 +72,7 @@ before(async () => {
 })
 after(async () => {
   receiver.close()
+  await signals?.stop()
   await follower?.stop()
   await system?.stop()
   rmSync(folder, { recursive: true, force: true })
@@ -293,6 +295,28 @@ test('5. T141 the public log holds what its receipt says, proves itself, and bet
 })
 
 /** The key that step 7 steals. */
+let signals: Receiver
+let stream = ''
+
+test('5. K10 a receiver of signals verifies what it gets by the key set, whose RS256 keys sign nothing else', async () => {
+  signals = await startReceiver()
+  const issuer = issuerOf('enterprise')
+  await signals.do('discover', { issuer })
+  await signals.do('expect', { audience: 'enterprise-receiver' })
+  await authorizeReceiver()
+  const made = await signals.call('POST', 'configuration_endpoint', { body: {} })
+  assert.equal(made.status, 201, made.text)
+  stream = made.body.delivery.endpoint_url
+  const asked = await signals.call('POST', 'verification_endpoint', {
+    body: { stream_id: made.body.stream_id, state: 'here' },
+  })
+  assert.equal(asked.status, 204)
+  const [set] = await takeSignals()
+  assert.deepEqual(Object.values(set?.payload.events ?? {}), [{ state: 'here' }])
+  assert.ok(set?.header.rcpt, 'with a receipt')
+  assert.equal(decodeProtectedHeader(await serviceToken('enterprise')).alg, 'ES256')
+})
+
 let stolen = ''
 /** A token of the key that step 6 blocks, tried again after each restart. */
 let blocked = ''
@@ -319,6 +343,14 @@ test('6. T093 one operator blocks a key everywhere with one command, and the nex
   const token = await serviceToken('enterprise')
   assert.notEqual(kidOf(token), kidOf(blocked))
   assert.equal((await atGateway(token)).status, 200)
+})
+
+test('6. the receiver of signals hears which key that was', async () => {
+  // Its own token fell with the key.
+  await authorizeReceiver()
+  const told = await takeSignals()
+  const events = told.flatMap(({ payload }) => Object.values(payload.events))
+  assert.ok(events.some(({ kid, state }) => kid === kidOf(blocked) && state === 'blocked'))
 })
 
 test('7. T145 F8 F9 the first use of a stolen key is refused, raises an alert and blocks the key, and nobody has to be there', async () => {
@@ -703,4 +735,22 @@ function find(value: unknown, path: string): unknown {
   return path
     .split('.')
     .reduce<unknown>((found, name) => (found as Record<string, unknown> | undefined)?.[name], value)
+}
+
+async function authorizeReceiver(): Promise<void> {
+  const client = system.ready.realms.enterprise.clients.find(
+    ({ client_id }) => client_id === 'enterprise-receiver',
+  )
+  assert.ok(client)
+  await signals.authorize(client.client_id, client.client_secret)
+}
+
+/** What comes into the stream next, verified and taken out. */
+async function takeSignals(): Promise<readonly Arrived[]> {
+  const { body, text } = await signals.call('POST', stream, { body: {} })
+  const arrived: Arrived[] = []
+  for (const token of Object.values(body.sets ?? assert.fail(text)))
+    arrived.push(await signals.do('verify', { text: token }))
+  await signals.call('POST', stream, { body: { maxEvents: 0, ack: arrived.map(({ jti }) => jti) } })
+  return arrived
 }
