@@ -81,7 +81,8 @@ const APPLY_MILLISECONDS_MAX = 5000
 const ANSWER_MILLISECONDS_MAX = 3000
 const ASKED_AT_ONCE_MAX = 64
 export const PROOFS_MAX = 64
-const LOOK_MILLISECONDS = { failed: 1000, most: 60_000 } as const
+/** A key that was just activated may be killed at once; a broker that is away for long is not asked all the time. */
+const LOOK_MILLISECONDS = { failed: 100, most: 60_000 } as const
 
 interface Canary {
   readonly token: string
@@ -99,6 +100,7 @@ export function createCanaries(options: CanaryOptions): Canaries {
   let timer: NodeJS.Timeout | undefined
   let tending: Promise<void> | undefined
   let isWokenAgain = false
+  let failures = 0
 
   function wake(): void {
     isWokenAgain = true
@@ -117,10 +119,11 @@ export function createCanaries(options: CanaryOptions): Canaries {
       forget()
       try {
         for (const [key, audience] of wanted()) await make(key, audience)
+        failures = 0
       } catch (error) {
         // Most likely the broker is away or has not heard of the key yet; a kill waits for neither.
         onProblem(error as Error)
-        pause = LOOK_MILLISECONDS.failed
+        pause = Math.min(LOOK_MILLISECONDS.most, LOOK_MILLISECONDS.failed * 2 ** failures++)
       }
     }
     if (!stopping.signal.aborted) timer = setTimeout(wake, pause).unref()

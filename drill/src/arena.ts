@@ -14,6 +14,7 @@ import { agree, type Operated, operate } from '@countersign/cli/client'
 import { createValidator, type Validator } from '@countersign/validator'
 import { type Follower, followManifest } from '@countersign/validator/follow'
 import type { KeyState, ManifestKey, TrustState } from '@countersign/validator/manifest'
+import { decodeProtectedHeader } from 'jose'
 import { accessClaims, type StolenKey } from './forge.ts'
 import { createNaiveValidator, type NaiveValidator } from './naive.ts'
 import type { System, SystemUnderAttack } from './system.ts'
@@ -154,6 +155,8 @@ export class Arena {
     const next = this.keyInState(realm, 'published') ?? ''
     await agree(this.ready.authority, { op: 'activate', kid: next }, 'drill')
     await this.waitFor(() => ![undefined, before].includes(this.keyInState(realm, 'active')))
+    // The signer hears of it a moment after the validators do.
+    await poll(async () => decodeProtectedHeader(await this.genuineToken(realm)).kid === next)
     await this.naive.refresh()
     return this.steal(realm, this.keyInState(realm, 'active') ?? '')
   }
