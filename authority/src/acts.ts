@@ -28,8 +28,16 @@ export async function listActs(
 }
 
 function ofCommand({ command, token, at, version }: CarriedOut & { readonly version: number }): ActRecord {
-  const { op, by, realm, kid, tenant, sub, before, reason } = command
-  return { version, at, op, by: [by], reason, ...given({ realm, kid, tenant, sub, before }), proof: token }
+  const { op, by, iss, realm, kid, tenant, sub, before, reason } = command
+  return {
+    version,
+    at,
+    op,
+    by: [by],
+    reason,
+    ...given({ iss, realm, kid, tenant, sub, before }),
+    proof: token,
+  }
 }
 
 function ofProposal(proposal: FulfilledProposal, charters: Charters): ActRecord {
@@ -41,8 +49,8 @@ function ofProposal(proposal: FulfilledProposal, charters: Charters): ActRecord 
   if (kind === 'charter') {
     return { ...common, op: 'charter', reason: '', charter_version: charterVersion + 1 }
   }
-  const { op, reason, realm, kid, kids, name, until } = payload
-  return { ...common, op: op ?? '', reason: reason ?? '', ...given({ realm, kid, kids, name, until }) }
+  const { op, reason, iss, realm, kid, kids, name, until } = payload
+  return { ...common, op: op ?? '', reason: reason ?? '', ...given({ iss, realm, kid, kids, name, until }) }
 }
 
 function given<Members extends object>(members: Members): Partial<Members> {

@@ -10,6 +10,7 @@ import type { Charter } from '@countersign/validator/charter'
 import type { ManifestKey } from '@countersign/validator/manifest'
 import { handOverEarly, type Trust, withKeys } from './command.ts'
 import { Denial } from './denial.ts'
+import { liftForeign } from './foreign.ts'
 import { activeKey, CLOCK_SKEW_SECONDS, type Slot, slotsOf, standingNextKey } from './lifecycle.ts'
 
 /** What the approval makes of `trust`. Throws `Denial`, `proposal_impossible`, when it cannot be carried out. */
@@ -23,6 +24,8 @@ export function applyApproval(
   switch (target.op) {
     case 'lift':
       return lift(trust, charter, target, document, now)
+    case 'lift-foreign':
+      return { ...trust, foreign: liftForeign(trust.foreign, target, document) }
     case 'activate':
       return activateEarly(trust, charter, target.kid, document, now)
     case 'break-glass':

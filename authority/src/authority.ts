@@ -175,9 +175,10 @@ export async function startAuthority(
         records: { command: { command: given, token, at } },
       }
     })
-    const { op, by, realm, kid, reason } = given
-    log.info({ op, by, realm, kid, reason, ...answer }, 'a command was carried out')
-    if ((op === 'block' || op === 'revoke') && kid !== undefined) {
+    const { op, by, iss, realm, kid, reason } = given
+    log.info({ op, by, iss, realm, kid, reason, ...answer }, 'a command was carried out')
+    // Nobody here can sign a canary as somebody else.
+    if ((op === 'block' || op === 'revoke') && kid !== undefined && iss === undefined) {
       canaries.prove(kid, answer.version, receivedAt).catch(complain)
     }
     return answer

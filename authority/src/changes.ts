@@ -240,12 +240,16 @@ function describeTarget(
   { keys }: InForce['manifest'],
   now: number,
 ): readonly string[] {
-  const { kid, kids, realm, until, name, blocked_at: blockedAt } = target
+  const { iss, kid, kids, realm, until, name, blocked_at: blockedAt } = target
   const named = (id: JsonValue | undefined): string => describeKey(keys.get(String(id)), id)
   switch (op) {
     case 'lift':
       return [
         `${named(kid)} counts again, although it was blocked at ${time(blockedAt)}${blockedBy(keys.get(String(kid)))}`,
+      ]
+    case 'lift-foreign':
+      return [
+        `key ${show(kid)} of ${show(iss)}, not ours, counts again: it was blocked at ${time(blockedAt)}`,
       ]
     case 'activate':
       return [`${named(kid)} signs at once${waitOf(keys.get(String(kid)), now)}`]

@@ -127,6 +127,8 @@ export interface ActRecord {
   /** Operators; who proposed it comes first. */
   readonly by: readonly string[]
   readonly reason: string
+  /** An issuer that is not ours. */
+  readonly iss?: string
   readonly realm?: string
   readonly kid?: string
   readonly kids?: readonly string[]

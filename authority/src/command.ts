@@ -10,12 +10,14 @@
 import type { ApprovalDocument } from '@countersign/validator/approval'
 import type { Charter } from '@countersign/validator/charter'
 import { DocumentRefusal, importOnce } from '@countersign/validator/document'
+import { noForeignDenials } from '@countersign/validator/foreign-denials'
 import type { JsonObject } from '@countersign/validator/json'
 import { readCompact } from '@countersign/validator/jws'
 import type { Cutoff, Manifest, ManifestKey } from '@countersign/validator/manifest'
-import { Members } from '@countersign/validator/members'
+import { foreignName, Members } from '@countersign/validator/members'
 import { verifyStatement } from '@countersign/validator/statement'
 import { Denial } from './denial.ts'
+import { blockForeign, cutOffForeign } from './foreign.ts'
 import { brokenGlass } from './glass.ts'
 import {
   block,
@@ -37,6 +39,8 @@ export type Operation = (typeof operations)[number]
 /** What the signed payload says, as spec/command.md has it. */
 export interface CommandClaims {
   readonly op: Operation
+  /** An issuer that is not ours, whose key or tokens are meant. */
+  readonly iss?: string
   readonly realm?: string
   readonly kid?: string
   readonly tenant?: string
@@ -57,10 +61,16 @@ export interface AuthorisedCommand extends CommandClaims {
 export type Authors = Pick<Charter, 'operators' | 'blockKeys'>
 
 /** What a manifest says that commands, approvals and time change. */
-export type Trust = Pick<Manifest, 'keys' | 'cutoffs' | 'breakGlass' | 'pruned'>
+export type Trust = Pick<Manifest, 'keys' | 'cutoffs' | 'breakGlass' | 'pruned' | 'foreign'>
 
 /** Before the first manifest. */
-export const noTrust: Trust = { keys: new Map(), cutoffs: [], breakGlass: [], pruned: [] }
+export const noTrust: Trust = {
+  keys: new Map(),
+  cutoffs: [],
+  breakGlass: [],
+  pruned: [],
+  foreign: noForeignDenials,
+}
 
 /** A command signed longer ago may come from whoever recorded it. */
 const AGE_SECONDS_MAX = 60
@@ -84,6 +94,7 @@ export function applyCommand<T extends Trust>(
   const { op, by, reason } = command
   switch (op) {
     case 'block':
+      if (command.iss !== undefined) return withForeign(trust, blockForeign(trust.foreign, command, now))
       return withKey(trust, command, (key) => block(key, by, reason, now))
     case 'revoke':
       return withKey(trust, command, (key) => revoke(key, reason, now))
@@ -92,6 +103,7 @@ export function applyCommand<T extends Trust>(
     case 'rotate':
       return slotsMeant(trust, charter, command).reduce((rotated, slot) => rotate(rotated, slot, now), trust)
     case 'cutoff':
+      if (command.iss !== undefined) return withForeign(trust, cutOffForeign(trust.foreign, command, now))
       return cutOff(trust, charter, command, now)
     default:
       return op satisfies never
@@ -135,6 +147,10 @@ export function withKeys<T extends Trust>(trust: T, changed: readonly ManifestKe
   const keys = new Map(trust.keys)
   for (const key of changed) keys.set(key.kid, key)
   return { ...trust, keys }
+}
+
+function withForeign<T extends Trust>(trust: T, foreign: Trust['foreign']): T {
+  return foreign === trust.foreign ? trust : { ...trust, foreign }
 }
 
 function withKey<T extends Trust>(
@@ -211,10 +227,16 @@ const namesNeeded: Readonly<Record<Operation, readonly (keyof CommandClaims)[]>>
   retire: ['kid'],
   rotate: ['realm', 'kid'],
   // A subject is a name inside a realm, so it alone names nobody.
-  cutoff: ['realm', 'kid', 'tenant'],
+  cutoff: ['realm', 'kid', 'tenant', 'iss'],
 }
 
-const members = ['realm', 'kid', 'tenant', 'sub'] as const
+const members = ['realm', 'kid', 'tenant', 'sub', 'iss'] as const
+
+/** Beside `iss`: what has a meaning there. All of it are words of somebody else, and go into a manifest. */
+const foreignMembers: Readonly<Partial<Record<Operation, readonly string[]>>> = {
+  block: ['kid'],
+  cutoff: ['tenant', 'sub'],
+}
 
 function readClaims(payload: JsonObject): CommandClaims {
   try {
@@ -237,7 +259,23 @@ function readClaims(payload: JsonObject): CommandClaims {
 }
 
 function checkNames(command: CommandClaims): CommandClaims {
+  if (command.iss !== undefined) return checkForeignNames(command)
   const needed = namesNeeded[command.op]
   if (needed.some((name) => command[name] !== undefined)) return command
   throw new Denial('command_malformed', `${command.op} needs ${needed.join(' or ')}`)
+}
+
+function checkForeignNames(command: CommandClaims): CommandClaims {
+  const { op, kid } = command
+  const allowed = foreignMembers[op]
+  if (allowed === undefined) throw new Denial('command_malformed', `${op} has no iss`)
+  for (const name of members) {
+    const value = command[name]
+    if (value === undefined || name === 'iss') continue
+    if (!allowed.includes(name)) throw new Denial('command_malformed', `${op} with iss has no ${name}`)
+  }
+  if (op === 'block' && kid === undefined) throw new Denial('command_malformed', 'block needs kid')
+  if (!members.every((name) => foreignName.test(command[name] ?? 'none')))
+    throw new Denial('command_malformed', 'a name is not of its form')
+  return command
 }

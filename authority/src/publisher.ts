@@ -162,7 +162,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     draft: Trust & Pick<ManifestDraft, 'version' | 'issuedAt' | 'logs' | 'acts'>,
     charter: Charter,
   ): string {
-    const { version, issuedAt, keys, logs, cutoffs, breakGlass, pruned, acts } = draft
+    const { version, issuedAt, keys, logs, cutoffs, breakGlass, pruned, foreign, acts } = draft
     return composeManifest(
       {
         version,
@@ -175,6 +175,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
         acts,
         breakGlass,
         pruned,
+        foreign,
       },
       charter,
     )

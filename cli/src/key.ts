@@ -16,6 +16,7 @@ import { widenKey } from './widen.ts'
 const options = {
   ready: { type: 'string' },
   operator: { type: 'string' },
+  iss: { type: 'string' },
   realm: { type: 'string' },
   kid: { type: 'string' },
   tenant: { type: 'string' },
@@ -27,7 +28,7 @@ const options = {
   json: { type: 'boolean' },
 } as const
 
-type Name = 'realm' | 'kid' | 'tenant' | 'sub'
+type Name = 'iss' | 'realm' | 'kid' | 'tenant' | 'sub'
 
 /** What each operation names; of several, one is enough. */
 const needed: Readonly<Record<Command['op'], readonly Name[]>> = {
@@ -35,7 +36,7 @@ const needed: Readonly<Record<Command['op'], readonly Name[]>> = {
   block: ['kid'],
   revoke: ['kid'],
   retire: ['kid'],
-  cutoff: ['realm', 'kid', 'tenant'],
+  cutoff: ['realm', 'kid', 'tenant', 'iss'],
 }
 
 /** They take trust away, whatever else goes wrong. */
@@ -85,6 +86,9 @@ async function list(args: readonly string[]): Promise<void> {
     minute(key.verifyUntil),
   ])
   print(formatTable(['kid', 'realm', 'state', 'alg', 'signs until', 'verifies until'], rows))
+  const foreign = manifest?.foreign.blocked.map(({ kid, issuer, at }) => [kid, issuer, minute(at)]) ?? []
+  if (foreign.length > 0)
+    print(`\n${formatTable(['blocked key', 'of an issuer that is not ours', 'since'], foreign)}`)
   const behind =
     acks.silent.length === 0 ? 'acknowledged by all' : `not acknowledged by ${acks.silent.join(', ')}`
   print(`\nmanifest ${acks.version}, ${behind}`)
@@ -100,9 +104,13 @@ async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   const isKill = kills.includes(op)
   if (isDry) {
     if (!isKill) throw new Error(`${op} has no --dry-run`)
+    if (target.iss !== undefined)
+      throw new Error(`${op} --iss has no --dry-run: the log holds no tokens of others`)
     return dryRun(readSystem(ready), { op, ...target }, { ready, hours: readHours(hours), json })
   }
   if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
+  if (replace && target.iss !== undefined)
+    throw new Error('nothing of ours takes the place of a key of others')
   const command = { op, reason: reason ?? 'by hand', ...target }
   const system = readSystem(ready)
   if (isKill) return kill(system, command, { operator, replace, json })

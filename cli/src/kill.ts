@@ -36,7 +36,8 @@ export async function kill(
 ): Promise<void> {
   const killed = await operate(authority, command, operator, complainOnce(authority.url))
   if (!json) showOperated(killed)
-  const kid = command.op === 'cutoff' ? undefined : command.kid
+  // Of somebody else's key nobody here can sign a canary, and nothing of ours takes its place.
+  const kid = command.op === 'cutoff' || command.iss !== undefined ? undefined : command.kid
   const replaced = kid !== undefined && replace ? await letNextTakeOver(authority, kid, operator) : undefined
   const canaries = kid === undefined ? undefined : await waitForCanaries(authority.url, killed.version, kid)
   if (json) {

@@ -19,6 +19,7 @@ export const usage = `countersign: token signing that stays safe when a signing 
   key block   no validator accepts a key from now on; two people can lift it
                                                          --kid KID --reason TEXT
   key revoke  the same, for good                         --kid KID --reason TEXT
+                --iss ISSUER       block, cutoff: an issuer that is not ours; KID or T are its words
   cutoff      refuse what was issued before now          --reason TEXT, and at least one of
                                                          --realm REALM --kid KID --tenant T; --sub S
                 --replace          after block or revoke: the next key takes over at once
@@ -28,7 +29,7 @@ export const usage = `countersign: token signing that stays safe when a signing 
                 --operator ID      who signs the command (the first of the ready file)
                 exit 0 every connected validator acknowledged, 1 one stayed silent, 2 not done
 
-  key lift    let a blocked key count again              --kid KID --reason TEXT
+  key lift    let a blocked key count again              --kid KID --reason TEXT; --iss ISSUER
   key activate  let a key sign before its time           --kid KID --reason TEXT
   key migrate  move a realm's keys to another keystore, while it signs; taken up again where it was
                 --realm REALM --to KEYSTORE: a pkcs11: URI with --pin-file FILE, or a file to be made

@@ -27,14 +27,21 @@ const MINUTES_MAX = 60
 export async function widenKey(op: 'lift' | 'activate' | 'prune', args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { ...common, kid: { type: 'string', multiple: true } },
+    options: { ...common, iss: { type: 'string' }, kid: { type: 'string', multiple: true } },
   })
   const [kid, ...others] = values.kid ?? []
+  const { iss } = values
   if (kid === undefined) throw new Error(`${op} needs --kid KID`)
   if (op !== 'prune' && others.length > 0) throw new Error(`${op} takes one --kid KID`)
+  if (op !== 'lift' && iss !== undefined) throw new Error(`${op} takes no --iss`)
   await widen(values, ({ manifest }) => {
     if (op === 'prune') return { op, kids: [kid, ...others] }
     if (op === 'activate') return { op, kid }
+    if (iss !== undefined) {
+      const block = manifest.foreign.blocked.find((each) => each.issuer === iss && each.kid === kid)
+      if (block === undefined) throw new Error(`${kid} of ${iss} is not blocked`)
+      return { op: 'lift-foreign', issuer: iss, kid, blockedAt: block.at }
+    }
     const { blocked } = manifest.keys.get(kid) ?? {}
     if (blocked === undefined) throw new Error(`${kid} is not blocked`)
     return { op, kid, blockedAt: blocked.at }

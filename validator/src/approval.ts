@@ -18,7 +18,7 @@ import {
   type SignedDocument,
 } from './document.ts'
 import type { JsonObject } from './json.ts'
-import { keyName, Members, sentence } from './members.ts'
+import { foreignName, keyName, Members, sentence } from './members.ts'
 
 export const APPROVAL_TYPE = 'approval+jwt'
 
@@ -31,6 +31,13 @@ export const BREAK_GLASS_SECONDS_MAX = 3600
 export type ApprovalTarget =
   /** Lets a key go that was blocked at that time. */
   | { readonly op: 'lift'; readonly kid: string; readonly blockedAt: number }
+  /** Lets a key of an issuer that is not ours go, that was blocked at that time. */
+  | {
+      readonly op: 'lift-foreign'
+      readonly issuer: string
+      readonly kid: string
+      readonly blockedAt: number
+    }
   /** Lets a key sign before every cache knows it. */
   | { readonly op: 'activate'; readonly kid: string }
   /** Lets every key of a realm sign before its time, until then. */
@@ -102,9 +109,9 @@ export function writeApproval(approval: Approval): object {
 }
 
 function writeTarget(target: ApprovalTarget): object {
-  if (target.op !== 'lift') return target
+  if (target.op !== 'lift' && target.op !== 'lift-foreign') return target
   const { op, kid, blockedAt } = target
-  return { op, kid, blocked_at: blockedAt }
+  return { op, ...(op === 'lift-foreign' && { iss: target.issuer }), kid, blocked_at: blockedAt }
 }
 
 /** Reads an approval's payload, whoever signed it. Throws `DocumentRefusal`. */
@@ -125,7 +132,7 @@ export function parseApproval(payload: JsonObject): Approval {
   if (expiresAt <= issuedAt || expiresAt > issuedAt + APPROVAL_SECONDS_MAX) {
     throw new DocumentRefusal('malformed', 'approval.exp is not within fifteen minutes after its iat')
   }
-  if (target.op === 'lift' && target.blockedAt > issuedAt + CLOCK_DIFFERENCE_SECONDS_MAX) {
+  if ('blockedAt' in target && target.blockedAt > issuedAt + CLOCK_DIFFERENCE_SECONDS_MAX) {
     throw new DocumentRefusal('malformed', 'approval.blocked_at is a block that was not there yet')
   }
   if (target.op === 'break-glass') checkUntil(target.until, issuedAt)
@@ -138,11 +145,21 @@ function checkUntil(until: number, issuedAt: number): void {
   }
 }
 
+/** What can be approved. */
+const operations = ['lift', 'lift-foreign', 'activate', 'break-glass', 'prune', 'remove-validator'] as const
+
 function readTarget(members: Members): ApprovalTarget {
-  const op = members.oneOf('op', ['lift', 'activate', 'break-glass', 'prune', 'remove-validator'])
+  const op = members.oneOf('op', operations)
   switch (op) {
     case 'lift':
       return { op, kid: members.text('kid', keyName), blockedAt: members.time('blocked_at') }
+    case 'lift-foreign':
+      return {
+        op,
+        issuer: members.text('iss', foreignName),
+        kid: members.text('kid', foreignName),
+        blockedAt: members.time('blocked_at'),
+      }
     case 'activate':
       return { op, kid: members.text('kid', keyName) }
     case 'break-glass':

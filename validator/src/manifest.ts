@@ -30,6 +30,12 @@ import {
   verifyDocument,
 } from './document.ts'
 import { type Entry, encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
+import {
+  type ForeignDenials,
+  noForeignDenials,
+  readForeignDenials,
+  writeForeignDenials,
+} from './foreign-denials.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import type { Algorithm, PublicJwk } from './jws.ts'
 import { keyName, Members, sentence } from './members.ts'
@@ -105,6 +111,8 @@ export interface Manifest {
   readonly breakGlass: readonly ApprovalDocument[]
   /** Each names keys that were left out since; all of them, from the first. */
   readonly pruned: readonly ApprovalDocument[]
+  /** Of issuers that are not ours. */
+  readonly foreign: ForeignDenials
 }
 
 /** What a validator decides by. A new object for each new version, so that caches can hang on its identity. */
@@ -220,6 +228,7 @@ function parseManifest(payload: JsonObject, charter: Charter, before?: TrustStat
       most: BREAK_GLASS_COUNT_MAX,
     }),
     pruned: members.list('pruned', (value, path) => readApproved(value, path, isPruning)),
+    foreign: members.has('foreign') ? readForeignDenials(members.object('foreign')) : noForeignDenials,
   }
   members.end()
   checkPruned(manifest)
@@ -492,6 +501,7 @@ function writeManifest(draft: ManifestDraft, { sha256 }: Charter): object {
     acts: draft.acts,
     break_glass: draft.breakGlass,
     pruned: draft.pruned,
+    ...writeForeignDenials(draft.foreign),
   }
 }
 

@@ -14,6 +14,8 @@ export const SECONDS_MAX = 2 ** 36
 export const keyName = /^[A-Za-z0-9_-]{43}$/
 /** Words of a person on one line. */
 export const sentence = /^[^\p{C}]{1,512}$/u
+/** What somebody else calls an issuer, a key, a tenant or a subject of theirs. */
+export const foreignName = /^[^\p{C}]{1,512}$/u
 
 export class Members {
   readonly path: string

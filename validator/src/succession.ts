@@ -16,6 +16,7 @@ import {
 import { readAttestation } from './attestation.ts'
 import { CLOCK_DIFFERENCE_SECONDS_MAX } from './charter.ts'
 import { DocumentRefusal } from './document.ts'
+import { checkForeignSuccession } from './foreign-denials.ts'
 import {
   type Cutoff,
   hasEnded,
@@ -47,6 +48,7 @@ export function checkSuccession(held: TrustState, next: TrustState, known: Known
   for (const key of after.keys.values()) if (!before.keys.has(key.kid)) checkNewcomer(key, step)
   checkPruned(step)
   checkCutoffs(step)
+  checkForeignSuccession(before.foreign, after.foreign, (document) => verify(document, step))
 }
 
 interface Step extends Known {

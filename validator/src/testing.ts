@@ -32,6 +32,7 @@ import {
 } from './charter.ts'
 import { type DocumentSignature, encodePayload, protectedHeader, readPayload } from './document.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
+import { noForeignDenials } from './foreign-denials.ts'
 import { signFreshness } from './freshness.ts'
 import { type Algorithm, importPublicJwk, type PublicJwk, signInput } from './jws.ts'
 import {
@@ -199,6 +200,7 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
     acts: [],
     breakGlass: [],
     pruned: [],
+    foreign: noForeignDenials,
   }
   let manifestDocument: ManifestDocument
   let state: TrustState

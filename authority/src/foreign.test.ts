@@ -1,0 +1,125 @@
+/**
+ * Goal: one person ends a key that is not ours, at every validator, and two let it go. Method: a whole authority over HTTP,
+ * with validators that follow it and acknowledge; commands that are bent; approvals for other blocks.
+ */
+
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { type TestContext, test } from 'node:test'
+import { type ApprovalTarget, approve, writeApproval } from '@countersign/validator/approval'
+import type { Enrolment } from '@countersign/validator/enrolment'
+import { type Follower, followManifest } from '@countersign/validator/follow'
+import { startTestAuthority, type TestAuthority } from './testing.ts'
+
+const iss = 'https://login.microsoftonline.com/{tenantid}/v2.0'
+const kid = 'jS1Xo1OWDj_52vbwGNgvQO2VzMc'
+
+async function follow(t: TestContext, authority: TestAuthority, name: string): Promise<Follower> {
+  const key = await authority.enrol(name)
+  const enrolment: Enrolment = { name, privateKey: key.privateKey }
+  const { url, world } = authority
+  const follower = followManifest({ authority: url, trustAnchor: world.trustAnchor, enrolment })
+  t.after(() => follower.stop())
+  await follower.ready()
+  return follower
+}
+
+/** A document that two operators of the world have signed. */
+function approved(authority: TestAuthority, target: ApprovalTarget): string {
+  const now = Math.floor(Date.now() / 1000)
+  const [first, second] = authority.world.operators
+  const payload = writeApproval({
+    target,
+    reason: 'it was another one',
+    proposer: 'olga',
+    issuedAt: now,
+    expiresAt: now + 900,
+    jti: randomBytes(16).toString('base64url'),
+    charterVersion: 1,
+  })
+  assert.ok(first !== undefined && second !== undefined)
+  return JSON.stringify(approve(approve(payload, first.privateKey), second.privateKey))
+}
+
+const json = { 'content-type': 'application/json' }
+
+test('R1: one person blocks a key that is not ours, every validator hears of it, and two people let it go', async (t) => {
+  const authority = await startTestAuthority(t)
+  const followers = await Promise.all(['a', 'b', 'c'].map((name) => follow(t, authority, name)))
+  const blocked = await authority.command({ op: 'block', iss, kid, reason: 'stolen' })
+  assert.deepEqual([blocked.status, blocked.body['changed']], [200, true])
+  await authority.allAcknowledged()
+  for (const { state } of followers) {
+    assert.deepEqual(
+      state?.manifest.foreign.blocked.map(({ issuer, kid: name, by, reason }) => [issuer, name, by, reason]),
+      [[iss, kid, 'olga', 'stolen']],
+    )
+  }
+  const again = await authority.command({ op: 'block', iss, kid, reason: 'again' })
+  assert.equal(again.body['changed'], false)
+  const [act] = (await authority.get('acts')).body['acts'] as Record<string, unknown>[]
+  assert.deepEqual([act?.['op'], act?.['iss'], act?.['kid']], ['block', iss, kid])
+
+  const [block] = authority.manifest.foreign.blocked
+  const target = { op: 'lift-foreign', issuer: iss, kid, blockedAt: block?.at ?? 0 } as const
+  const wrong = approved(authority, { ...target, blockedAt: target.blockedAt - 1 })
+  assert.equal((await authority.post('proposals', wrong, json)).body['error'], 'proposal_impossible')
+  assert.equal(authority.manifest.foreign.blocked.length, 1)
+  const lifted = await authority.post('proposals', approved(authority, target), json)
+  assert.equal(typeof lifted.body['version'], 'number', JSON.stringify(lifted.body))
+  await authority.allAcknowledged()
+  for (const { state } of followers) assert.deepEqual(state?.manifest.foreign.blocked, [])
+
+  await authority.command({ op: 'block', iss, kid, reason: 'stolen after all' })
+  await authority.restart()
+  assert.equal(authority.manifest.foreign.blocked.length, 1, 'a restart keeps it')
+})
+
+test('R1: a block key of the charter, such as the sentinel has, blocks a key that is not ours and cuts nothing off', async (t) => {
+  const authority = await startTestAuthority(t)
+  const { blockKey } = authority.world
+  const { body } = await authority.command({ op: 'block', iss, kid, reason: 'seen' }, blockKey)
+  assert.equal(body['changed'], true)
+  const cutoff = await authority.command({ op: 'cutoff', iss, reason: 'seen' }, blockKey)
+  assert.equal(cutoff.body['error'], 'command_not_allowed')
+})
+
+test('a cutoff of an issuer that is not ours reaches it, a tenant or a subject, and only moves forward', async (t) => {
+  const authority = await startTestAuthority(t)
+  const before = Math.floor(Date.now() / 1000)
+  const cut = (change: object) =>
+    authority.command({ op: 'cutoff', iss, reason: 'incident', before, ...change })
+  await cut({ tenant: 'tenant-1' })
+  await cut({ tenant: 'tenant-1', sub: 'person' })
+  assert.equal((await cut({ tenant: 'tenant-1', before: before - 10 })).body['changed'], false)
+  assert.equal((await cut({ before: before + 3600 })).body['error'], 'command_malformed')
+  assert.deepEqual(authority.manifest.foreign.cutoffs, [
+    { issuer: iss, tenant: 'tenant-1', before },
+    { issuer: iss, tenant: 'tenant-1', subject: 'person', before },
+  ])
+})
+
+test('a command about an issuer that is not ours says what has a meaning there, and nothing else', async (t) => {
+  const authority = await startTestAuthority(t)
+  const own = authority.key('consumer', 'active').kid
+  const bad = [
+    { op: 'revoke', iss, kid },
+    { op: 'retire', iss, kid },
+    { op: 'rotate', iss, kid },
+    { op: 'block', iss },
+    { op: 'block', iss, kid, realm: 'consumer' },
+    { op: 'block', iss, kid, tenant: 'tenant-1' },
+    { op: 'cutoff', iss, kid },
+    { op: 'cutoff', iss, realm: 'consumer' },
+    { op: 'block', iss, kid: `${kid}\u0000` },
+    { op: 'block', iss: `${iss}\n`, kid },
+    { op: 'block', iss, kid: 'k'.repeat(513) },
+  ] as const
+  for (const command of bad) {
+    const { body } = await authority.command({ ...command, reason: 'bent' })
+    assert.equal(body['error'], 'command_malformed', JSON.stringify(command))
+  }
+  assert.equal(authority.manifest.version, 1)
+  await authority.command({ op: 'block', iss, kid: own, reason: 'theirs has the same name' })
+  assert.equal(authority.key('consumer', 'active').kid, own, 'T031: a key of ours by the same name goes on')
+})
