@@ -8,28 +8,37 @@ import { after, before, test } from 'node:test'
 import { type ClientUsage, signUsage } from '@countersign/validator/key-usage'
 import { createTestKey, type TestKey, tenants } from '@countersign/validator/testing'
 import { fetchUsage, type KeyUsage } from './client.ts'
-import { startTestSentinel, type TestSentinel } from './testing.ts'
+import { startTestSentinel, type TestSentinel, type TestValidator } from './testing.ts'
 
 let sentinel: TestSentinel
+/** All before the first report: the authority is asked who is enrolled once a second at most. */
+let enrolled: Record<'gateway' | 'webmail' | 'consumer' | 'enterprise', TestValidator>
 before(async () => {
   sentinel = await startTestSentinel({
     policy: { auto_block: [], silent_seconds: 60, merge_delay_seconds: 0.01, retention_days: 1 },
   })
+  const [gateway, webmail, consumer, enterprise] = [
+    await sentinel.enrol('gateway'),
+    await sentinel.enrol('webmail'),
+    await sentinel.enrol('consumer'),
+    await sentinel.enrol('enterprise'),
+  ]
+  enrolled = { gateway, webmail, consumer, enterprise }
 })
 after(() => sentinel.stop())
 
 test('R6 F13: the dry run knows validators, tenants, clients and live tokens of a key, and nothing of another', async () => {
   const { world } = sentinel
   const { kid } = world.keys.enterprise
-  const [gateway, webmail] = [await sentinel.enrol('gateway'), await sentinel.enrol('webmail')]
-  const enterprise = (tid: string) => world.issue({ realm: 'enterprise', claims: { tid } })
+  const { gateway, webmail, enterprise: issuer } = enrolled
+  const ofEnterprise = (tid: string) => world.issue({ realm: 'enterprise', claims: { tid } })
   for (const token of [
-    enterprise(tenants.fabrikam),
-    enterprise(tenants.fabrikam),
-    enterprise(tenants.northwind),
+    ofEnterprise(tenants.fabrikam),
+    ofEnterprise(tenants.fabrikam),
+    ofEnterprise(tenants.northwind),
   ])
     gateway.validate(token)
-  webmail.validate(enterprise(tenants.fabrikam))
+  webmail.validate(ofEnterprise(tenants.fabrikam))
   gateway.validate(world.issue())
   // Expired: refused with a valid signature, and no longer alive.
   const expired = { iat: world.now - 600, exp: world.now - 300 }
@@ -41,7 +50,6 @@ test('R6 F13: the dry run knows validators, tenants, clients and live tokens of 
   await gateway.reporter.flush()
   await webmail.reporter.flush()
 
-  const issuer = await sentinel.enrol('enterprise')
   const row = { kid, tenant: tenants.fabrikam, lastIssuedAt: world.now }
   const report = [
     { ...row, client: 'web', tokens: 2 },
@@ -84,7 +92,7 @@ test('R6 F13: the dry run knows validators, tenants, clients and live tokens of 
 
 test('T267: who is not enrolled, another key, an old or a malformed report counts for nothing', async () => {
   const { world } = sentinel
-  const issuer = await sentinel.enrol('consumer')
+  const { consumer: issuer } = enrolled
   const client = {
     kid: world.keys.consumer.kid,
     client: 'web',
