@@ -13,7 +13,7 @@ import { followManifest } from '@countersign/validator/follow'
 import { mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import type { Proof } from './canary.ts'
-import { enrol, fetchProofs } from './client.ts'
+import { enrol, fetchAcks, fetchProofs } from './client.ts'
 import { startTestAuthority, type TestAuthority } from './testing.ts'
 
 /** A gateway that follows, acknowledges and refuses, enrolled with a probe. */
@@ -126,6 +126,26 @@ test('T118: kills and a rotation at once all take effect, in whatever order they
       assert.equal(authority.manifest.keys.get(kid)?.state, 'revoked')
     })
   }
+})
+
+test('R1: whoever waits for acknowledgements is answered with the last one, and names who is silent when time is up', async (t) => {
+  const authority = await startTestAuthority(t)
+  const [one, two] = [await authority.enrol('one'), await authority.enrol('two')]
+  const streams = [await authority.stream('one'), await authority.stream('two')]
+  const { version } = authority.manifest
+  await authority.acknowledge('one', one)
+  const late = await fetchAcks(authority.url, { version, milliseconds: 20 })
+  assert.deepEqual(late.silent, ['two'])
+  let isAnswered = false
+  const waiting = fetchAcks(authority.url, { version, milliseconds: 10_000 }).then((acks) => {
+    isAnswered = true
+    return acks
+  })
+  await authority.get('acks')
+  assert.equal(isAnswered, false)
+  await authority.acknowledge('two', two)
+  assert.deepEqual((await waiting).silent, [])
+  for (const stream of streams) await stream.close()
 })
 
 test('R2: a probe is an address without credentials, and the last one counts, also for another authority', async (t) => {
