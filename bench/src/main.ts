@@ -11,6 +11,7 @@ import { grants, tokensPerSignature } from './grants.ts'
 import { activeKey, measureKill } from './kill.ts'
 import { measureWitness } from './log.ts'
 import { type Result, runRounds } from './rounds.ts'
+import { measureSignatures } from './signatures.ts'
 import { rowsOf, showSection } from './table.ts'
 import { verifyPeers } from './verify.ts'
 
@@ -24,6 +25,12 @@ showSection('what a receipt adds to a token', [
   { label: 'token without receipt', value: `${characters.bare} characters` },
   { label: 'lone receipt', value: `+ ${characters.lone - characters.bare} characters` },
   { label: 'receipt of a batch of 32', value: `+ ${characters.batch - characters.bare} characters` },
+])
+
+const signatures = await measureSignatures()
+showSection('signatures, ES256', [
+  ...rowsOf(signatures.results),
+  ...(signatures.missing === undefined ? [] : [{ label: signatures.missing, value: '' }]),
 ])
 
 const bare = await startBare()
