@@ -313,7 +313,9 @@ async function privateKeysOn(place: TestPlace): Promise<readonly string[]> {
         .map(({ value }) => value as Buffer),
     )
     .filter(([label]) => String(label).startsWith(`${object} `))
-    .map(([label, id]) => (String(label) === `${object} ${id?.toString('hex')}` ? 'identity' : 'key'))
+    .map(([label, id]) =>
+      String(label) === `${object} ${id?.toString('hex').slice(0, 8)}` ? 'identity' : 'key',
+    )
   await opened.close()
   return found.sort()
 }

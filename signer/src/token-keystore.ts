@@ -63,7 +63,8 @@ export async function createTokenKeystore(place: TokenPlace): Promise<Keystore> 
   const token = new Token(cryptoki, address, pin)
   try {
     const id = randomBytes(ID_BYTES)
-    const label = `${address.object ?? `countersign-${realm}`} ${id.toString('hex')}`
+    // Short: some tokens keep no more than 40 characters.
+    const label = `${address.object ?? `countersign-${realm}`} ${id.toString('hex').slice(0, 8)}`
     const identity = { id: id.toString('hex'), jwk: {} as PublicJwk }
     const record = { realm, serial: token.serial, label, identity, keys: [], doomed: [identity.id] }
     claim(recordFile(folder), record, token)
