@@ -117,7 +117,7 @@ const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] 
   [['verify', '--audience', 'x', '--ready', 'r', '--manifest', 'm', 'a'], /one of them/],
   [['verify', '--audience', 'x', '--ready', 'none.json', 'a'], /there is no file none\.json/],
   [['verify', '--audience', 'x', '--manifest', 'manifest', 'a'], /--manifest takes a URL, not manifest/],
-  [['key'], /key takes list, rotate, block, revoke, retire, lift, activate or prune, not nothing/],
+  [['key'], /key takes list, rotate, block, revoke, retire, lift, activate, prune or migrate, not nothing/],
   [['key', 'unblock'], /not unblock/],
   [['key', 'block', '--reason', 'x'], /block needs --kid KID/],
   [['key', 'block', '--kid', 'x'], /--reason TEXT: the record says why/],

@@ -32,11 +32,11 @@ export const usage = `countersign: token signing that stays safe when a signing 
   key lift    let a blocked key count again              --kid KID --reason TEXT; --iss ISSUER
   key activate  let a key sign before its time           --kid KID --reason TEXT
   key migrate  move a realm's keys to another keystore, while it signs; taken up again where it was
-                --realm REALM --to KEYSTORE: a pkcs11: URI with --pin-file FILE, or a file to be made
+                --realm REALM --to KEYSTORE  a pkcs11: URI with --pin-file FILE, or a new file
                 --environment NAME=VALUE  what the token's module reads, such as SOFTHSM2_CONF
                 --operator ID      who approves; give it twice, or others approve within 15 minutes
                 --early            the new keys sign before every cache knows them
-                --revoke           end the old keys, their tokens and sign-ins at once: after a theft
+                --revoke           end the old keys, tokens and sign-ins at once: after a theft
   key prune   drop keys that have ended                  --kid KID ... --reason TEXT
   validator remove  wait for a validator no longer       --name NAME --reason TEXT
   break-glass  for a while, keys of a realm sign at once --realm REALM --minutes N --reason TEXT
