@@ -14,8 +14,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { openBrokerAdmin } from '@countersign/broker/client'
 import { type RunningSystem, startSystem } from '@countersign/cli/client'
-import { Decrypter } from 'age-encryption'
+import { stealSigningKey } from '../drill/src/steal.ts'
 import { type Form, findIn, findInFolder, findInMemory, formsOf } from './key-search.ts'
 import { descendants, type Process } from './processes.ts'
 
@@ -43,25 +44,21 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-interface PrivateJwk {
-  readonly d: string
-  /** Of an RSA key. */
-  readonly p?: string
-}
-
-/** The private values in a realm's keystore, as whoever has the passphrase reads them. */
+/** The private values of the keys that a realm's signer holds, as a thief with file and passphrase reads them. */
 async function secretsOf(realm: 'consumer' | 'enterprise'): Promise<readonly Form[]> {
-  const file = system.ready.keystores[realm]
-  const decrypter = new Decrypter()
-  decrypter.addPassphrase(readFileSync(join(file, '..', 'passphrase'), 'utf8').trimEnd())
-  const { identity, keys } = JSON.parse(await decrypter.decrypt(readFileSync(file), 'text')) as {
-    identity: PrivateJwk
-    keys: { jwk: PrivateJwk }[]
-  }
-  return [identity, ...keys.map(({ jwk }) => jwk)].flatMap((jwk, at) => [
-    ...formsOf(`${realm} key ${at}`, Buffer.from(jwk.d, 'base64url')),
-    ...formsOf(`${realm} prime ${at}`, Buffer.from(jwk.p ?? '', 'base64url')),
-  ])
+  const broker = openBrokerAdmin(join(data, 'run', 'broker-admin.sock'))
+  const { signers } = await broker.status()
+  broker.close()
+  const kids = signers.find((signer) => signer.realm === realm)?.keys ?? []
+  assert.ok(kids.length >= 2)
+  const keys = await Promise.all(kids.map((kid) => stealSigningKey(data, realm, kid)))
+  return keys.flatMap((key) => {
+    const { d, p = '' } = key as { readonly d?: string; readonly p?: string }
+    assert.ok(d !== undefined)
+    return [d, p].flatMap((value, at) =>
+      formsOf(`${realm} ${key.kid} ${at === 0 ? 'd' : 'p'}`, Buffer.from(value, 'base64url')),
+    )
+  })
 }
 
 function processes(): { readonly signers: readonly Process[]; readonly others: readonly Process[] } {

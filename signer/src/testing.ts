@@ -69,7 +69,7 @@ export const scopeRequest = {
   max_ttl: 3600,
 }
 
-export const testSecret = { value: 'correct horse battery staple', stamp: undefined }
+const testSecret = { value: 'correct horse battery staple', stamp: undefined }
 
 /** A signer on a file, or on the token that `options` name. */
 export async function openTestSigner({
