@@ -12,12 +12,15 @@ import { after, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { LineError } from '@countersign/lines'
 import { createSoftToken, missingSoftHsm } from '@countersign/signer/client'
 import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
 import { issuers, mailAudience, realmTenants } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { openBrokerAdmin, type SignerStatus } from './client.ts'
 import type { KeystoreConfig } from './config.ts'
+import { RealmSigners } from './signers.ts'
+import type { SupervisedSigner } from './supervise.ts'
 import { startTestBroker } from './testing.ts'
 
 const broker = await startTestBroker()
@@ -165,6 +168,86 @@ test('K1: under load a realm moves to a token and back to a file, and no request
     'low',
   )
   t.diagnostic(`${there} tokens on the way to the token, ${back} on the way back, none failed`)
+})
+
+/** A signer whose keys and whose trust the test holds in its hands. */
+function fakeSigner(identity: string) {
+  const taken = Promise.withResolvers<void>()
+  const fake = {
+    holdsKey: false,
+    isAway: false,
+    isStopped: false,
+    takeTrust: () => {
+      fake.holdsKey = true
+      taken.resolve()
+    },
+    signer: {
+      description: { identity, protection: 'low' },
+      manifestVersion: 1,
+      ready: async () => {},
+      trust: () => taken.promise,
+      ask: async (question: (process: object) => Promise<unknown>) => {
+        if (fake.isAway) throw new LineError('signer_unavailable', 'away', { retryable: true })
+        const prepare = async (requests: readonly object[]) =>
+          requests.map((_, id) =>
+            fake.holdsKey
+              ? { id, entry: '', kid: identity }
+              : { error: { code: 'no_active_key', message: '', retryable: false } },
+          )
+        return question({ prepare })
+      },
+      stop: async () => {
+        fake.isStopped = true
+      },
+    } as unknown as SupervisedSigner,
+  }
+  return fake
+}
+
+const request = { type: 'access', claims: '{}' } as const
+
+test('between two manifests, when one signer has laid the key down and the other has not taken it up, a request waits', async () => {
+  const [old, next] = [fakeSigner('old'), fakeSigner('next')]
+  const signers = new RealmSigners([old.signer, next.signer])
+  signers.trust({} as never)
+  old.takeTrust()
+  old.holdsKey = false
+  const prepared = signers.lease().prepare([request])
+  await nextTurn()
+  next.takeTrust()
+  const [answer] = await prepared
+  assert.equal(answer && 'kid' in answer && answer.kid, 'next')
+})
+
+test('while the signer that holds the key is away, the answer is to try again, not that there is no key', async () => {
+  const [holder, other] = [fakeSigner('holder'), fakeSigner('other')]
+  holder.isAway = true
+  for (const order of [
+    [holder, other],
+    [other, holder],
+  ]) {
+    const [answer] = await new RealmSigners(order.map(({ signer }) => signer)).lease().prepare([request])
+    assert.deepEqual(answer && 'error' in answer && [answer.error.code, answer.error.retryable], [
+      'signer_unavailable',
+      true,
+    ])
+  }
+})
+
+test('a signer that is taken out is asked nothing new, and is stopped when the last batch that it is in is over', async () => {
+  const [old, next] = [fakeSigner('old'), fakeSigner('next')]
+  old.holdsKey = true
+  next.holdsKey = true
+  const signers = new RealmSigners([old.signer, next.signer])
+  const lease = signers.lease()
+  const removed = signers.remove(old.signer)
+  await nextTurn()
+  assert.equal(old.isStopped, false)
+  const [answer] = await signers.lease().prepare([request])
+  assert.equal(answer && 'kid' in answer && answer.kid, 'next')
+  lease.release()
+  await removed
+  assert.equal(old.isStopped, true)
 })
 
 test('a keystore that does not come up is refused, and the realm goes on with those that it has', async () => {
