@@ -12,6 +12,7 @@
  * @module
  */
 
+import { headerValues } from './headers.ts'
 import { Refusal } from './refusal.ts'
 import type { ValidatedToken, Validator } from './validator.ts'
 
@@ -68,8 +69,7 @@ export function readCredentials(
   rawHeaders: readonly string[],
   schemes: readonly Scheme[],
 ): Credentials | undefined {
-  const values = rawHeaders.filter((_, at) => at % 2 === 1 && isAuthorization(rawHeaders[at - 1]))
-  const [value, ...others] = values
+  const [value, ...others] = headerValues(rawHeaders, 'authorization')
   if (value === undefined) return undefined
   if (others.length > 0) throw new Refusal('malformed')
   const [, name, token] = credentialsSyntax.exec(value) ?? []
@@ -166,7 +166,3 @@ const credentialsSyntax = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) +([A-Za-z0-9._~+/-]+=*
 
 /** RFC 6749, section 3.3. What it allows needs no escape in a quoted string either. */
 export const scopeToken = /^[\x21\x23-\x5b\x5d-\x7e]+$/
-
-function isAuthorization(name: string | undefined): boolean {
-  return name?.toLowerCase() === 'authorization'
-}

@@ -24,10 +24,10 @@ import {
   type Scheme,
   scopeToken,
 } from './bearer.ts'
+import type { Confirmation } from './confirmation.ts'
 import type { Hold } from './hold.ts'
 import { Refusal } from './refusal.ts'
 import type { ValidatedToken, Validator } from './validator.ts'
-import type { Confirmation } from './verdict.ts'
 
 /** What a resource needs of a token besides that it is good. */
 export interface Needs {
@@ -57,6 +57,10 @@ export interface GuardedRequest {
   readonly target: string
   /** Where it came from. */
   readonly network?: string | undefined
+  /** The address at the other end of this very connection, whatever a header says: a client's or a proxy's. */
+  readonly peer?: string | undefined
+  /** The host that was asked, where it was told by somebody who may: not the request's own word for it. */
+  readonly host?: string | undefined
   /** The certificate that the peer showed on this very connection, in DER; undefined where it showed none. */
   readonly certificate?: (() => Uint8Array | undefined) | undefined
 }
@@ -73,9 +77,22 @@ export interface Proof {
   /** What the sender has proven to hold, if anything. */
   readonly confirmation?: Confirmation | undefined
   /** The proof itself is wrong, and that is the answer. */
-  readonly error?: { readonly code: string; readonly description: string } | undefined
+  readonly error?: ProofError | undefined
+  /**
+   * Asked once the token was found to be good, so that nobody without one takes up room: what is wrong, should the proof
+   * have been shown before. Asked again for the same request, it answers the same.
+   */
+  readonly once?: (() => Promise<ProofError | undefined>) | undefined
   /** Sent with whatever is answered. */
   readonly headers?: Readonly<Record<string, string>> | undefined
+}
+
+export interface ProofError {
+  readonly code: string
+  /** ASCII without quotes: it stands in a header. */
+  readonly description: string
+  /** It is how the protocol begins, and not worth a sighting. */
+  readonly isExpected?: boolean | undefined
 }
 
 export type GuardAdmission = Admission & {
@@ -118,15 +135,35 @@ export function createGuard(
       scheme = credentials.scheme
       const proof = await proofOf(request, credentials)
       headers = proof.headers ?? {}
-      if (proof.error !== undefined) return refuse(denyProof(proof.error, scheme), headers)
+      const { network } = request
+      if (proof.error !== undefined) return refuseProof(proof.error, credentials, network, headers)
       const { confirmation } = proof
-      const token = validator.validate(credentials.token, { confirmation, network: request.network })
+      const token = validator.validate(credentials.token, { confirmation, network })
+      const replayed = await proof.once?.()
+      if (replayed !== undefined) return refuseProof(replayed, credentials, network, headers)
       const denial = denialFor(token, asked, scheme, now())
       return denial === undefined ? { admitted: true, token, headers } : refuse(denial, headers)
     } catch (error) {
       if (error instanceof Refusal) return refuse(deny(error, scheme), headers)
       throw error
     }
+  }
+
+  function refuseProof(
+    error: ProofError,
+    { scheme, token }: Credentials,
+    network: string | undefined,
+    headers: Readonly<Record<string, string>>,
+  ): GuardAdmission {
+    if (error.isExpected !== true) {
+      try {
+        // For the sighting: whoever it was, it was not whom the token is for.
+        validator.validate(token, { confirmation: nobody, network })
+      } catch (refusal) {
+        if (!(refusal instanceof Refusal)) throw refusal
+      }
+    }
+    return refuse(denyProof(error, scheme), headers)
   }
 
   function proofOf(request: GuardedRequest, credentials: Credentials): Promise<Proof> | Proof {
@@ -140,6 +177,9 @@ export function createGuard(
 
   return guardFor([readNeeds(needs)])
 }
+
+/** No token is bound to it, and a token that is bound to nothing is refused with it. */
+const nobody: Confirmation = { jkt: '' }
 
 interface Asked {
   readonly scopes: readonly string[]
@@ -155,10 +195,16 @@ async function confirm(
   let all: Proof = {}
   for (const binding of bindings) {
     if (binding.scheme !== undefined && binding.scheme !== credentials.scheme) continue
-    const { confirmation, error = all.error, headers } = await binding.confirm(request, credentials)
+    const {
+      confirmation,
+      error = all.error,
+      once = all.once,
+      headers,
+    } = await binding.confirm(request, credentials)
     all = {
       confirmation: { ...all.confirmation, ...confirmation },
       error,
+      once,
       headers: { ...all.headers, ...headers },
     }
   }
@@ -201,7 +247,7 @@ function isSignedInSince(
   return now - signedInAt <= maxAgeSeconds + CLOCK_TOLERANCE_SECONDS
 }
 
-function denyProof({ code, description }: NonNullable<Proof['error']>, scheme: Scheme): Denial {
+function denyProof({ code, description }: ProofError, scheme: Scheme): Denial {
   return denyError({ status: 401, reason: 'sender_mismatch', message: description }, code, scheme)
 }
 

@@ -12,6 +12,7 @@
 
 import { BoundedCache } from './cache.ts'
 import type { SecurityEvent } from './claims.ts'
+import { type Confirmation, isSender } from './confirmation.ts'
 import type { DenialSource } from './denials.ts'
 import { headerTypes, type TokenType } from './entry.ts'
 import { type Hold, hold, type NewsSource } from './hold.ts'
@@ -24,11 +25,9 @@ import { tenantFor } from './scope.ts'
 import type { Sighting } from './sighting.ts'
 import {
   type Acceptance,
-  type Confirmation,
   denialOf,
   type Findings,
   investigate,
-  isSender,
   judge,
   judgeAgain,
   type LogPlace,
@@ -36,6 +35,7 @@ import {
   tokenTypeOf,
   type World,
 } from './verdict.ts'
+import { isWeakened } from './weakened.ts'
 
 /** Weakens a validator: tokens that carry no receipt are accepted. The value says why, and is warned of at start. */
 export const acceptWithoutReceipt: unique symbol = Symbol('acceptWithoutReceipt')
@@ -50,6 +50,11 @@ export interface ValidatorOptions {
   /** Without word from the authority for longer than this, everything is refused. */
   readonly maxStaleSeconds?: number
   readonly clockToleranceSeconds?: number
+  /**
+   * Realms of which only tokens that are bound to a key or certificate are taken; `true` for all. Proofs are checked by a
+   * guard: see dpop.ts and mtls.ts. `connectValidator` asks it of the realm `enterprise`.
+   */
+  readonly requireBinding?: boolean | readonly string[]
   readonly [acceptWithoutReceipt]?: string
   /** Tokens that somebody else has ended: a foreign transmitter (ssf.ts), a list of one's own. Left out: the manifest decides. */
   readonly denials?: DenialSource | undefined
@@ -343,6 +348,7 @@ const optionNames: ReadonlySet<string | symbol> = new Set<keyof ValidatorOptions
   'tokenType',
   'maxStaleSeconds',
   'clockToleranceSeconds',
+  'requireBinding',
   acceptWithoutReceipt,
   'denials',
   'onSighting',
@@ -365,12 +371,18 @@ function readOptions(options: ValidatorOptions): Settings {
   if (!isWithin(clockToleranceSeconds, 0, CLOCK_TOLERANCE_SECONDS_MAX)) {
     throw new TypeError(`clockToleranceSeconds is not between 0 and ${CLOCK_TOLERANCE_SECONDS_MAX}`)
   }
+  const realms = readNames('realm', options.realm)
   return {
     question: {
-      realms: readNames('realm', options.realm),
+      realms,
       audiences: readNames('audience', options.audience),
       tokenType,
-      receiptRequired: !isWeakened(options[acceptWithoutReceipt]),
+      receiptRequired: !isWeakened(
+        acceptWithoutReceipt,
+        options[acceptWithoutReceipt],
+        'a validator accepts tokens without receipt',
+      ),
+      boundRealms: readBoundRealms(options.requireBinding, realms, tokenType),
       clockToleranceSeconds,
     },
     trust,
@@ -400,12 +412,15 @@ function readNames(option: string, value: string | readonly string[]): readonly 
   return names
 }
 
-function isWeakened(reason: string | undefined): boolean {
-  if (reason === undefined) return false
-  if (typeof reason !== 'string' || reason === '')
-    throw new TypeError('acceptWithoutReceipt needs its reason')
-  process.emitWarning(`a validator accepts tokens without receipt: ${reason}`, {
-    code: 'COUNTERSIGN_WEAKENED',
-  })
-  return true
+function readBoundRealms(
+  required: boolean | readonly string[] | undefined,
+  realms: readonly string[],
+  tokenType: TokenType,
+): readonly string[] {
+  const bound = required === true ? realms : [...(required || [])]
+  // A realm with a typing error in its name is one whose tokens nobody asks to be bound.
+  if (!bound.every((realm) => realms.includes(realm)))
+    throw new TypeError('requireBinding names a realm that is not taken')
+  if (bound.length > 0 && tokenType !== 'access') throw new TypeError('only access tokens are bound')
+  return bound
 }

@@ -11,11 +11,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import test from 'node:test'
 import { encode } from './base64url.ts'
 import { type TrustAnchor, verifyCharter } from './charter.ts'
+import type { Confirmation } from './confirmation.ts'
 import { type TrustState, verifyManifest } from './manifest.ts'
 import { type Reason, refusals } from './refusal.ts'
 import { createTestKey, createTestWorld, mailAudience, type TestOrder, tenants } from './testing.ts'
 import { createValidator } from './validator.ts'
-import type { Confirmation } from './verdict.ts'
 
 const reasons = Object.keys(refusals) as Reason[]
 const world = createTestWorld()

@@ -7,6 +7,7 @@
 
 import { decode, encode } from './base64url.ts'
 import { type Claims, readClaims } from './claims.ts'
+import { type Confirmation, isSender } from './confirmation.ts'
 import type { DenialReason, DenialSource } from './denials.ts'
 import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
@@ -30,12 +31,9 @@ export interface Question {
   readonly audiences: readonly string[]
   readonly tokenType: TokenType
   readonly receiptRequired: boolean
+  /** Realms whose tokens have to be bound to what their sender proves to hold. */
+  readonly boundRealms: readonly string[]
   readonly clockToleranceSeconds: number
-}
-
-/** What a sender has proven to hold, for example by DPoP (RFC 9449): the thumbprint of the key. */
-export interface Confirmation {
-  readonly jkt?: string | undefined
 }
 
 /** What the verdict depends on besides the token and the question. */
@@ -98,7 +96,7 @@ export function judge(token: string, question: Question, world: World, findings:
   checkSignature(key, jws, findings)
   checkReceipt(key, jws, manifest, question, world, findings)
   checkStanding(key, header.alg, claims, question, manifest, world)
-  checkSender(key, claims, world.confirmation)
+  checkSender(key, claims, question, world.confirmation)
   checkFreshness(manifest, world)
   return {
     claims,
@@ -363,18 +361,14 @@ function concerns({ realm, kid, tenant, subject }: Cutoff, key: ManifestKey, cla
   )
 }
 
-function checkSender({ kid }: ManifestKey, claims: Claims, confirmation: Confirmation | undefined): void {
-  if (!isSender(claims, confirmation)) throw new Refusal('sender_mismatch', { kid })
-}
-
-/**
- * Whether the sender proved what the token is bound to. Both ways: a bound token without proof was stolen, a proof
- * with an unbound token belongs to another token. A method other than `jkt` cannot be checked here, and so fails.
- */
-export function isSender({ confirmation: bound }: Claims, confirmation: Confirmation | undefined): boolean {
-  if (bound === undefined) return confirmation?.jkt === undefined
-  const { jkt, ...others } = bound
-  return typeof jkt === 'string' && jkt === confirmation?.jkt && Object.keys(others).length === 0
+function checkSender(
+  { kid, realm }: ManifestKey,
+  claims: Claims,
+  { boundRealms }: Question,
+  confirmation: Confirmation | undefined,
+): void {
+  const unbound = claims.confirmation === undefined && boundRealms.includes(realm)
+  if (unbound || !isSender(claims, confirmation)) throw new Refusal('sender_mismatch', { kid })
 }
 
 /** A manifest from further in the future than this shows that the own clock is wrong, and no time here can be judged. */

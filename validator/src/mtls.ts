@@ -1,0 +1,137 @@
+/**
+ * Mutual TLS (RFC 8705): a token that is bound to a certificate (`cnf.x5t#S256`) counts only over a connection whose client
+ * showed that certificate, and so has its key. As a binding of a guard:
+ *
+ *     createGuard(validator, { bindings: [mtls({ from: 'connection' })] })
+ *
+ * Where TLS ends at a proxy, the proxy says in a header which certificate that was. Rule: spec/sender.md, section 3.
+ * @module
+ */
+
+import { hash, X509Certificate } from 'node:crypto'
+import type { Binding, Proof } from './guard.ts'
+import { headerValues } from './headers.ts'
+
+export interface MtlsOptions {
+  /** The own connection, or what a proxy says. Never both: one of them would be the way around the other. */
+  readonly from: 'connection' | ForwardedCertificate
+}
+
+/** A certificate in a header, which the proxy has to overwrite or remove whatever its client sent. */
+export interface ForwardedCertificate {
+  readonly header: string
+  readonly format: CertificateFormat
+  /** Addresses of the proxy. Of anybody else, the header is not looked at. */
+  readonly peers: readonly string[]
+}
+
+export const certificateFormats = ['nginx', 'envoy', 'rfc9440', 'base64'] as const
+/**
+ * - `nginx`: percent-encoded PEM, as `$ssl_client_escaped_cert` is and AWS's load balancers send it.
+ * - `envoy`: `x-forwarded-client-cert` with one element, by its `Cert` or `Hash`.
+ * - `rfc9440`: `Client-Cert`, a byte sequence between colons.
+ * - `base64`: DER in base64, as HAProxy's `ssl_c_der,base64` gives it and Traefik sends it.
+ */
+export type CertificateFormat = (typeof certificateFormats)[number]
+
+/** Throws `TypeError` where an option is of no use. */
+export function mtls({ from }: MtlsOptions): Binding {
+  if (from === 'connection') {
+    return {
+      confirm: ({ certificate }): Proof => {
+        const der = certificate?.()
+        return der === undefined ? {} : { confirmation: { 'x5t#S256': digest(der) } }
+      },
+    }
+  }
+  const header = from.header.toLowerCase()
+  const peers = new Set(from.peers.map(plainAddress))
+  const read = readers[from.format]
+  if (!/^[a-z0-9-]+$/.test(header) || peers.size === 0 || read === undefined)
+    throw new TypeError('a certificate from a proxy needs its header, format and peers')
+  return {
+    confirm: ({ rawHeaders, peer }): Proof => {
+      if (peer === undefined || !peers.has(plainAddress(peer))) return {}
+      const [value = '', ...others] = headerValues(rawHeaders, header)
+      // What nginx sends where there was none is empty, or a dash.
+      if (others.length === 0 && (value === '' || value === '-')) return {}
+      const x5t = others.length > 0 ? undefined : read(value)
+      return x5t === undefined ? { error: malformed } : { confirmation: { 'x5t#S256': x5t } }
+    },
+  }
+}
+
+/** RFC 8705, section 3. */
+const malformed = {
+  code: 'invalid_token',
+  description: 'the header of the client certificate is not well-formed',
+}
+
+/** A socket for both kinds of addresses writes those of the older kind in its own way. */
+function plainAddress(address: string): string {
+  return address.toLowerCase().replace(/^::ffff:(?=[0-9.]+$)/, '')
+}
+
+/** Each gives the SHA-256 of the certificate, or undefined for what is not exactly one. */
+const readers: Readonly<Record<CertificateFormat, (value: string) => string | undefined>> = {
+  nginx: (value) => digestOfPem(unescapePercent(value)),
+  envoy: readForwardedClientCert,
+  rfc9440: (value) => digestOfBase64(/^:([^:]*):$/.exec(value)?.[1]),
+  base64: digestOfBase64,
+}
+
+function digest(der: Uint8Array): string {
+  return hash('sha256', der, 'base64url')
+}
+
+function digestOfBase64(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined
+  const der = Buffer.from(text, 'base64')
+  // Node skips what is no base64.
+  if (der.toString('base64') !== text) return undefined
+  try {
+    // A hash fits any bytes; they have to be those of a certificate, and no more.
+    return new X509Certificate(der).raw.equals(der) ? digest(der) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function digestOfPem(text: string | undefined): string | undefined {
+  const [, body] =
+    /^-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*$/.exec(text ?? '') ?? []
+  return digestOfBase64(body?.replace(/\s+/g, ''))
+}
+
+function unescapePercent(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * `key=value` with semicolons between; a value with one of `,;=` stands in quotes. A comma begins the certificate of another
+ * hop, and which of them is the client's nobody here can know: Envoy has to be told to set the header and not to append.
+ */
+function readForwardedClientCert(value: string): string | undefined {
+  const pair = /([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;]*)(;|$)/y
+  const found = new Map<string, string>()
+  while (pair.lastIndex < value.length) {
+    const [, name = '', text = ''] = pair.exec(value) ?? []
+    const key = name.toLowerCase()
+    // The names of a certificate may stand there several times; the certificate may not.
+    if (key === '' || ((key === 'cert' || key === 'hash') && found.has(key))) return undefined
+    found.set(key, text.startsWith('"') ? text.slice(1, -1) : text)
+  }
+  const [hex, pem] = [found.get('hash'), found.get('cert')]
+  const hashed =
+    hex === undefined || !/^[0-9a-f]{64}$/i.test(hex)
+      ? undefined
+      : Buffer.from(hex, 'hex').toString('base64url')
+  const whole = pem === undefined ? undefined : digestOfPem(unescapePercent(pem))
+  if ((hex !== undefined && hashed === undefined) || (pem !== undefined && whole === undefined))
+    return undefined
+  return hashed !== undefined && whole !== undefined && hashed !== whole ? undefined : (whole ?? hashed)
+}
