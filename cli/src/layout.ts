@@ -40,6 +40,9 @@ const AUTO_BLOCK = [
 ] as const
 const SILENT_SECONDS = 60
 
+/** Without it, tokens of the enterprise realm pass only with a proof that they are the sender's. */
+const BEARER_ALLOWED = 'the sample is tried out by hand, with tokens that anybody can copy'
+
 /** Where everything of one data folder is. Pure: nothing is read or written. */
 export function layOut(data: string, ports: Ports) {
   const url = (listener: keyof Ports): string => `http://localhost:${ports[listener]}`
@@ -170,6 +173,7 @@ export function writeConfigs(
     audience: audiences.mail,
     state: join(data, name),
     sentinel: urls.sentinel,
+    bearer_allowed: BEARER_ALLOWED,
     ...trust,
     ...enrolment(name),
   })
@@ -177,7 +181,11 @@ export function writeConfigs(
   writePrivate(introspectionClients, {
     clients: realms.flatMap((realm) => introspectors(seeds[realm], tenants[realm])),
   })
-  write('gateway', { ...protectedService('gateway'), introspection_clients: introspectionClients })
+  write('gateway', {
+    ...protectedService('gateway'),
+    introspection_clients: introspectionClients,
+    dpop: { base: [audiences.mail], request: { method: 'x-original-method', uri: 'x-original-uri' } },
+  })
   const mailboxes = join(data, 'webmail', 'mailboxes.json')
   writePrivate(
     mailboxes,
@@ -190,7 +198,7 @@ export function writeConfigs(
       ),
     ),
   )
-  write('webmail', { ...protectedService('webmail'), mailboxes })
+  write('webmail', { ...protectedService('webmail'), mailboxes, dpop: { base: [urls.webmail] } })
   write('sentinel', {
     data: join(data, 'sentinel'),
     listen: { port: ports.sentinel },

@@ -3,7 +3,10 @@
  * @module
  */
 
+import { certificateFormats } from '@countersign/validator/mtls'
 import { z } from 'zod'
+
+const headerName = z.string().regex(/^[a-z0-9-]+$/)
 
 /** The members of every service that decides about tokens. */
 export const gatewayConfig = z.strictObject({
@@ -22,9 +25,39 @@ export const gatewayConfig = z.strictObject({
   /** File (mode 0600) of those who may introspect. Left out: nobody may. */
   introspection_clients: z.string().min(1).optional(),
   /** Header in which the proxy, overwriting what a client sent, names the client's address. For sightings alone. */
-  network_header: z
-    .string()
-    .regex(/^[a-z0-9-]+$/)
+  network_header: headerName.optional(),
+  /** Realms of which only tokens that are bound to a key or certificate pass, besides `enterprise`. */
+  bound_realms: z.array(z.string().min(1)).optional(),
+  /** Lets tokens that are bound to nothing pass all the same. The value says why, and is warned of at each start. */
+  bearer_allowed: z.string().min(1).optional(),
+  /** Left out: tokens that are bound to a key do not pass. */
+  dpop: z
+    .strictObject({
+      /** Where clients find what is behind the proxy: scheme and host, and the path that the proxy strips. */
+      base: z.array(z.url({ protocol: /^https?$/ })).min(1),
+      /**
+       * Headers in which the proxy, overwriting what a client sent, names the original request: method, path with query, and
+       * where it serves several hosts, which one. Left out: the proxy asks by the method of the original request, and by its
+       * path behind `/auth`, as Envoy does.
+       */
+      request: z
+        .strictObject({ method: headerName, uri: headerName, host: headerName.optional() })
+        .optional(),
+      /** File (mode 0600), `{"secrets": [base64url of 32 bytes, …]}`: each proof needs a nonce by one of them. The first makes new ones. */
+      nonce_secrets: z.string().min(1).optional(),
+    })
+    .optional(),
+  /**
+   * Where the proxy, overwriting what a client sent, puts the certificate that the client has shown it. Left out: tokens
+   * that are bound to a certificate do not pass.
+   */
+  client_certificate: z
+    .strictObject({
+      header: headerName,
+      format: z.enum(certificateFormats),
+      /** Addresses that the proxy asks from. */
+      peers: z.array(z.string().min(1)).min(1).default(['127.0.0.1', '::1']),
+    })
     .optional(),
 })
 

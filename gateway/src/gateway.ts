@@ -5,7 +5,7 @@
 
 import type { AddressInfo } from 'node:net'
 import { createHttp, type Logger, type Running } from '@countersign/service'
-import { connectValidator } from '@countersign/validator/connect'
+import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
 import { serveAuth } from './auth.ts'
 import type { GatewayConfig } from './config.ts'
 import { readClients, serveIntrospection } from './introspect.ts'
@@ -22,6 +22,8 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     stateFolder: config.state,
     enrolment: { name: config.enrolment.name, keyFile: config.enrolment.key },
     sentinel: config.sentinel,
+    boundRealms: config.bound_realms,
+    [bearerAllowed]: config.bearer_allowed,
     onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
   })
   const http = createHttp(log)

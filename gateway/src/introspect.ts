@@ -6,6 +6,8 @@
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { claimedConfirmation } from '@countersign/validator/confirmation'
+import { isObject } from '@countersign/validator/json'
 import { readPrivateFile } from '@countersign/validator/private-file'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import formbody from '@fastify/formbody'
@@ -54,7 +56,9 @@ export async function serveIntrospection(
     }
     const form = request.safeParse(incoming.body)
     if (!form.success) return reply.code(400).send({ error: 'invalid_request' })
-    const decision = validator.decide(form.data.token)
+    const { token } = form.data
+    // Who asks is not who was given the token: they compare `cnf` with what was proven to them.
+    const decision = validator.decide(token, { confirmation: claimedConfirmation(token) })
     if (!decision.accepted) {
       return reply.header('x-countersign-reason', decision.refusal.reason).send({ active: false })
     }
@@ -81,7 +85,8 @@ const nobody = 'A'.repeat(43)
 function describe(client: IntrospectionClient, token: ValidatedToken): object {
   if (client.tenants?.includes(token.tenant) === false) return { active: false }
   const { iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf } = token.claims
-  return { active: true, token_type: 'Bearer', iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf }
+  const token_type = isObject(cnf) && cnf['jkt'] !== undefined ? 'DPoP' : 'Bearer'
+  return { active: true, token_type, iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf }
 }
 
 function formDecode(text: string): string {

@@ -5,7 +5,7 @@
 
 import { connectBroker } from '@countersign/broker/client'
 import type { Logger, Running } from '@countersign/service'
-import { connectValidator } from '@countersign/validator/connect'
+import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
 import { readEnrolment } from '@countersign/validator/enrolment'
 import type { IssuerConfig } from './config.ts'
 import { openRealm } from './realm.ts'
@@ -23,6 +23,7 @@ export async function startIssuer(config: IssuerConfig, log: Logger): Promise<Ru
     stateFolder: config.state,
     enrolment: { name: config.enrolment.name, keyFile: config.enrolment.key },
     sentinel: config.sentinel,
+    [bearerAllowed]: 'who brings a token back to its issuer need not be its sender',
     onProblem: ({ message }) => log.warn({ error: message }, 'trust is not up to date'),
   })
   const broker = await connectBroker(config.broker_socket)

@@ -5,9 +5,7 @@
  * @module
  */
 
-import { isObject } from '@countersign/validator/json'
-import { readCompact } from '@countersign/validator/jws'
-import { Refusal } from '@countersign/validator/refusal'
+import { claimedConfirmation } from '@countersign/validator/confirmation'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import type { Provider } from 'oidc-provider'
 import type { People } from './people.ts'
@@ -28,7 +26,7 @@ export interface Desk {
  * (`cnf`) is not asked of them: the caller asks it, or passes it on.
  */
 export async function examine(desk: Desk, token: string): Promise<ValidatedToken | undefined> {
-  const decision = desk.validator.decide(token, { confirmation: { jkt: boundTo(token) } })
+  const decision = desk.validator.decide(token, { confirmation: claimedConfirmation(token) })
   if (!decision.accepted) return undefined
   const { issuer, tokenId, subject, issuedAt, claims } = decision.token
   // Another tenant of this realm has the same keys and audiences (T206).
@@ -46,15 +44,4 @@ async function mayAct({ provider, people }: Desk, subject: string, issuedAt: num
   if ((await provider.Client.find(subject)) !== undefined) return true
   const person = await people.find(subject)
   return person !== undefined && person.validAfter <= issuedAt
-}
-
-/** What the token says that it is bound to. Claimed by whoever presents it, so used for nothing but to compare. */
-function boundTo(token: string): string | undefined {
-  try {
-    const { cnf } = readCompact(token).claims
-    return isObject(cnf) && typeof cnf['jkt'] === 'string' ? cnf['jkt'] : undefined
-  } catch (error) {
-    if (error instanceof Refusal) return undefined
-    throw error
-  }
 }

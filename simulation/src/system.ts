@@ -18,7 +18,7 @@ import {
   parseTrustAnchor,
   type TrustAnchor,
 } from '@countersign/validator/charter'
-import { type ConnectedValidator, connectValidator } from '@countersign/validator/connect'
+import { bearerAllowed, type ConnectedValidator, connectValidator } from '@countersign/validator/connect'
 import { publicHalf } from '@countersign/validator/document'
 import { initWitness, startWitness, configSchema as witnessConfig } from '@countersign/witness/core'
 import { closeAllDatabases } from './database.ts'
@@ -336,6 +336,7 @@ export class System {
             trustAnchorFile: trust.trust_anchor,
             stateFolder: `/sim/${name}/state`,
             enrolment: { name, keyFile: enrolment.key },
+            [bearerAllowed]: "tokens of a simulation are nobody's",
             onProblem: (problem) => this.oracle.onProblem(name, problem),
           }),
         ),

@@ -14,6 +14,13 @@ import { followManifest } from './follow.ts'
 import type { TrustSource } from './manifest.ts'
 import { createReporter } from './reporter.ts'
 import { createValidator, type Validator } from './validator.ts'
+import { isWeakened } from './weakened.ts'
+
+/**
+ * Weakens a validator: tokens that are bound to nothing are accepted, in every realm. The value says why, and is warned of
+ * at start.
+ */
+export const bearerAllowed: unique symbol = Symbol('bearerAllowed')
 
 export interface ConnectOptions {
   readonly realm: string | readonly string[]
@@ -23,6 +30,9 @@ export interface ConnectOptions {
   readonly trustAnchorFile: string
   /** Remembers the newest version seen, so that an older one is refused after a restart too. */
   readonly stateFolder: string
+  /** Realms of which only tokens that are bound to their sender are taken, besides `enterprise`. */
+  readonly boundRealms?: readonly string[] | undefined
+  readonly [bearerAllowed]?: string | undefined
   readonly enrolment: { readonly name: string; readonly keyFile: string }
   /** Tokens that somebody else has ended, such as a foreign transmitter: see ssf.ts. */
   readonly denials?: DenialSource | undefined
@@ -44,6 +54,8 @@ export interface ConnectedValidator extends Validator {
 }
 
 const STALE_SECONDS_MAX = 60
+/** Where people work for somebody else, a stolen token must be worth nothing. */
+const BOUND_REALMS: readonly string[] = ['enterprise']
 
 /** Starts to follow at once. Until there is a manifest, every token is refused as `manifest_stale`. */
 export function connectValidator(options: ConnectOptions): ConnectedValidator {
@@ -65,6 +77,7 @@ export function connectValidator(options: ConnectOptions): ConnectedValidator {
     audience,
     trust: follower,
     maxStaleSeconds: STALE_SECONDS_MAX,
+    requireBinding: boundRealmsOf(options),
     denials: options.denials,
     ...(reporter && { onSighting: reporter.report }),
   })
@@ -82,4 +95,11 @@ export function connectValidator(options: ConnectOptions): ConnectedValidator {
       await reporter?.stop()
     },
   }
+}
+
+function boundRealmsOf({ realm, boundRealms = [], ...options }: ConnectOptions): readonly string[] {
+  const consequence = 'a validator accepts tokens that are bound to nothing'
+  if (isWeakened(bearerAllowed, options[bearerAllowed], consequence)) return []
+  const taken = typeof realm === 'string' ? [realm] : realm
+  return [...BOUND_REALMS.filter((bound) => taken.includes(bound)), ...boundRealms]
 }

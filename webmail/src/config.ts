@@ -17,6 +17,12 @@ export const webmailConfig = z.strictObject({
   sentinel: z.url().optional(),
   /** File of the mailboxes that are served. */
   mailboxes: z.string().min(1),
+  /** Realms of which only tokens that are bound to a key are taken, besides `enterprise`. */
+  bound_realms: z.array(z.string().min(1)).optional(),
+  /** Takes tokens that are bound to nothing all the same. The value says why, and is warned of at each start. */
+  bearer_allowed: z.string().min(1).optional(),
+  /** Where clients find it, so that they can prove to be whom a token was given to. Left out: bound tokens are refused. */
+  dpop: z.strictObject({ base: z.array(z.url({ protocol: /^https?$/ })).min(1) }).optional(),
 })
 
 export type WebmailConfig = z.infer<typeof webmailConfig>

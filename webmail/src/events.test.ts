@@ -17,7 +17,7 @@ import { createValidator } from '@countersign/validator/validator'
 import { openAccessRecord } from './access.ts'
 import { serveMail } from './mail.ts'
 import { type Mailbox, openMailboxes } from './mailbox.ts'
-import { createSessions } from './session.ts'
+import { createSessions, type KeptToken } from './session.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-webmail-'))
 const file = join(folder, 'mailboxes.json')
@@ -89,13 +89,14 @@ test('a session that was closed, or never was, opens nothing; a header beside it
 test('sessions end with their tokens, and the oldest first where there are too many', () => {
   let now = 100
   const sessions = createSessions(() => now)
+  const keep = (text: string): KeptToken => ({ text, confirmation: undefined })
   const token = { expiresAt: 200 } as never
-  const first = sessions.open('first', token)
-  assert.equal(sessions.find(first.split(';')[0]), 'first')
+  const first = sessions.open(keep('first'), token)
+  assert.equal(sessions.find(first.split(';')[0])?.text, 'first')
   now = 200
-  const second = sessions.open('second', { expiresAt: 300 } as never)
+  const second = sessions.open(keep('second'), { expiresAt: 300 } as never)
   assert.equal(sessions.find(first.split(';')[0]), undefined)
-  for (let more = 0; more < 10_000; more++) sessions.open('more', { expiresAt: 300 } as never)
+  for (let more = 0; more < 10_000; more++) sessions.open(keep('more'), { expiresAt: 300 } as never)
   assert.equal(sessions.find(second.split(';')[0]), undefined)
 })
 

@@ -24,7 +24,10 @@ export interface Events {
   readonly mailboxes: Mailboxes
   readonly accesses: AccessRecord
   /** The token of a request, or undefined after it has been refused. */
-  readonly admitOrRefuse: (request: FastifyRequest, reply: FastifyReply) => ValidatedToken | undefined
+  readonly admitOrRefuse: (
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ) => Promise<ValidatedToken | undefined>
 }
 
 const STREAMS_MAX = 1000
@@ -37,8 +40,8 @@ export function serveEvents(
 ): void {
   const streams = new Set<FastifyReply['raw']>()
 
-  http.get<{ Querystring: { after?: unknown } }>('/events', (request, reply) => {
-    const token = admitOrRefuse(request, reply)
+  http.get<{ Querystring: { after?: unknown } }>('/events', async (request, reply) => {
+    const token = await admitOrRefuse(request, reply)
     if (token === undefined) return reply
     const mailbox = mailboxes.open(token)
     if (mailbox === undefined) return reply.callNotFound()

@@ -3,40 +3,60 @@
  * @module
  */
 
-import { type Admission, admit } from '@countersign/validator/bearer'
+import { type Admission, deny } from '@countersign/validator/bearer'
+import { claimedConfirmation } from '@countersign/validator/confirmation'
+import { type Binding, createGuard, type Guard } from '@countersign/validator/guard'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AccessRecord } from './access.ts'
 import { serveEvents } from './events.ts'
 import { findMessage, type Mailboxes } from './mailbox.ts'
 import { denialPage, mailboxPage, pageHeaders, strangerPage, welcomePage } from './page.ts'
-import { createSessions, type Sessions } from './session.ts'
+import { createSessions } from './session.ts'
 
 export interface Mail {
   readonly validator: Validator
+  /** Ways to prove that one is who a token was given to. */
+  readonly bindings?: readonly Binding[]
   readonly mailboxes: Mailboxes
   readonly accesses: AccessRecord
 }
 
 /** `/` for people, `/api` for programs, `/events` for both. */
-export function serveMail(http: FastifyInstance, { validator, mailboxes, accesses }: Mail): void {
+export function serveMail(http: FastifyInstance, { validator, bindings, mailboxes, accesses }: Mail): void {
   const openMailbox = mailboxes.open
   const sessions = createSessions()
-  const admitRequest = (request: FastifyRequest): Admission => admitAnyhow(validator, sessions, request)
-  const admitOrRefuse = (request: FastifyRequest, reply: FastifyReply): ValidatedToken | undefined => {
-    const admission = admitRequest(request)
+  const guard = createGuard(validator, { bindings })
+
+  /** By the `Authorization` header or, where there is none, by the token that the session was opened with. */
+  async function admit(request: FastifyRequest, reply: FastifyReply): Promise<Admission> {
+    const { headers, ip: network } = request
+    const kept = headers.authorization === undefined ? sessions.find(headers.cookie) : undefined
+    if (kept === undefined) return admitShown(guard, request, reply)
+    const decision = validator.decide(kept.text, { confirmation: kept.confirmation, network })
+    return decision.accepted
+      ? { admitted: true, token: decision.token }
+      : { admitted: false, denial: deny(decision.refusal) }
+  }
+
+  async function admitOrRefuse(
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<ValidatedToken | undefined> {
+    const admission = await admit(request, reply)
     if (admission.admitted) return admission.token
-    void refuse(reply, admission)
+    await refuse(reply, admission)
     return undefined
   }
   serveEvents(http, { validator, mailboxes, accesses, admitOrRefuse })
 
   // By header alone: another site can make a browser send the form of a session, and cannot make it send that.
-  http.post('/session', (request, reply) => {
-    const admission = admit(validator, request.raw.rawHeaders, request.ip)
+  http.post('/session', async (request, reply) => {
+    const admission = await admitShown(guard, request, reply)
     if (!admission.admitted) return refuse(reply, admission)
-    const bearer = (request.headers.authorization ?? '').replace(/^\S+ +/, '')
-    const cookie = sessions.open(bearer, admission.token)
+    const text = (request.headers.authorization ?? '').replace(/^\S+ +/, '')
+    // What it is bound to was proven just now.
+    const cookie = sessions.open({ text, confirmation: claimedConfirmation(text) }, admission.token)
     return reply.code(204).header('cache-control', 'no-store').header('set-cookie', cookie).send()
   })
   http.delete('/session', (request, reply) => {
@@ -44,8 +64,8 @@ export function serveMail(http: FastifyInstance, { validator, mailboxes, accesse
     return reply.code(204).header('cache-control', 'no-store').header('set-cookie', cookie).send()
   })
 
-  http.get('/', (request, reply) => {
-    const admission = admitRequest(request)
+  http.get('/', async (request, reply) => {
+    const admission = await admit(request, reply)
     reply.headers(pageHeaders())
     if (!admission.admitted) {
       const { denial } = admission
@@ -58,8 +78,8 @@ export function serveMail(http: FastifyInstance, { validator, mailboxes, accesse
     return reply.send(mailboxPage(mailbox))
   })
 
-  http.get('/api/messages', (request, reply) => {
-    const token = admitOrRefuse(request, reply)
+  http.get('/api/messages', async (request, reply) => {
+    const token = await admitOrRefuse(request, reply)
     if (token === undefined) return reply
     const mailbox = openMailbox(token)
     if (mailbox === undefined) return reply.callNotFound()
@@ -67,8 +87,8 @@ export function serveMail(http: FastifyInstance, { validator, mailboxes, accesse
     return reply.header('cache-control', 'no-store').send({ address: mailbox.address, messages })
   })
 
-  http.get<{ Params: { id: string } }>('/api/messages/:id', (request, reply) => {
-    const token = admitOrRefuse(request, reply)
+  http.get<{ Params: { id: string } }>('/api/messages/:id', async (request, reply) => {
+    const token = await admitOrRefuse(request, reply)
     if (token === undefined) return reply
     const mailbox = openMailbox(token)
     const message = mailbox && findMessage(mailbox, request.params.id)
@@ -78,18 +98,27 @@ export function serveMail(http: FastifyInstance, { validator, mailboxes, accesse
     return reply.header('cache-control', 'no-store').send(message)
   })
 
-  http.get('/api/accesses', (request, reply) => {
-    const token = admitOrRefuse(request, reply)
+  http.get('/api/accesses', async (request, reply) => {
+    const token = await admitOrRefuse(request, reply)
     if (token === undefined) return reply
     return reply.header('cache-control', 'no-store').send(accesses.list(token))
   })
 }
 
-/** By the `Authorization` header or, where there is none, by the token that the session was opened with. */
-function admitAnyhow(validator: Validator, sessions: Sessions, request: FastifyRequest): Admission {
-  const { headers, raw, ip } = request
-  const kept = headers.authorization === undefined ? sessions.find(headers.cookie) : undefined
-  return admit(validator, kept === undefined ? raw.rawHeaders : ['authorization', `Bearer ${kept}`], ip)
+/** By the `Authorization` header, and what proves that the token in it is the sender's. */
+async function admitShown(guard: Guard, request: FastifyRequest, reply: FastifyReply): Promise<Admission> {
+  const { method, url: target, ip: network, raw } = request
+  const { rawHeaders, socket } = raw
+  const admission = await guard.admit({
+    source: request,
+    rawHeaders,
+    method,
+    target,
+    network,
+    peer: socket.remoteAddress,
+  })
+  reply.headers(admission.headers)
+  return admission
 }
 
 function refuse(reply: FastifyReply, { denial }: Admission & { admitted: false }): FastifyReply {

@@ -6,19 +6,26 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto'
+import type { Confirmation } from '@countersign/validator/confirmation'
 import type { ValidatedToken } from '@countersign/validator/validator'
 
 export interface Sessions {
   /** Opens a session and gives what to set as `Set-Cookie`. */
-  open(bearer: string, token: ValidatedToken): string
-  /** The bearer token of the session that a `Cookie` header names, if there is one. */
-  find(cookies: string | undefined): string | undefined
+  open(kept: KeptToken, token: ValidatedToken): string
+  /** The token of the session that a `Cookie` header names, if there is one. */
+  find(cookies: string | undefined): KeptToken | undefined
   /** Closes the session, and gives what to set as `Set-Cookie`. */
   close(cookies: string | undefined): string
 }
 
+/** A token, and what was proven when it was shown: a browser that has the cookie is whom the proof was by. */
+export interface KeptToken {
+  readonly text: string
+  readonly confirmation: Confirmation | undefined
+}
+
 interface Session {
-  readonly bearer: string
+  readonly kept: KeptToken
   readonly expiresAt: number
 }
 
@@ -41,15 +48,15 @@ export function createSessions(now: () => number = () => Date.now() / 1000): Ses
   }
 
   return {
-    open: (bearer, { expiresAt }) => {
+    open: (kept, { expiresAt }) => {
       sweep()
       const id = randomBytes(16).toString('base64url')
-      sessions.set(nameOf(id), { bearer, expiresAt })
+      sessions.set(nameOf(id), { kept, expiresAt })
       return `${NAME}=${id}; ${ATTRIBUTES}; Max-Age=${Math.max(0, Math.floor(expiresAt - now()))}`
     },
     find: (cookies) => {
       const id = idIn(cookies)
-      return id === undefined ? undefined : sessions.get(nameOf(id))?.bearer
+      return id === undefined ? undefined : sessions.get(nameOf(id))?.kept
     },
     close: (cookies) => {
       const id = idIn(cookies)

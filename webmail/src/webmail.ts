@@ -6,7 +6,8 @@
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createHttp, type Logger, type Running } from '@countersign/service'
-import { connectValidator } from '@countersign/validator/connect'
+import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
+import { dpop } from '@countersign/validator/dpop'
 import { openAccessRecord } from './access.ts'
 import type { WebmailConfig } from './config.ts'
 import { serveMail } from './mail.ts'
@@ -24,6 +25,8 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
     stateFolder: config.state,
     enrolment: { name: config.enrolment.name, keyFile: config.enrolment.key },
     sentinel: config.sentinel,
+    boundRealms: config.bound_realms,
+    [bearerAllowed]: config.bearer_allowed,
     onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
   })
   const http = createHttp(log)
@@ -31,7 +34,8 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
   const mailboxes = openMailboxes(config.mailboxes, (problem) =>
     log.warn({ problem: problem.message }, 'the mailboxes were not read anew'),
   )
-  serveMail(http, { validator, mailboxes, accesses })
+  const bindings = config.dpop === undefined ? [] : [dpop(config.dpop)]
+  serveMail(http, { validator, bindings, mailboxes, accesses })
   http.get('/healthz', () => ({ status: 'ok' }))
   http.get('/readyz', (_request, reply) =>
     reply.code(validator.isReady ? 200 : 503).send({ ready: validator.isReady }),
