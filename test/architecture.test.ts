@@ -26,9 +26,16 @@ const planted: Readonly<Record<string, { house: House; found: RegExp }>> = {
     house: house({ 'gateway/src/auth.ts': `import { sign } from '../../signer/src/sign.ts'` }),
     found: /auth\.ts imports signer\/src\/sign\.ts/,
   },
-  'the validator imports Node and itself only': {
-    house: house({ 'validator/src/fetch.ts': `const { fetch } = await import('undici')` }),
-    found: /fetch\.ts imports undici/,
+  'the validator imports Node and itself only, besides the types of the frameworks that it adapts to': {
+    house: house(
+      {
+        'validator/src/express.ts': `import type { Request } from 'express'`,
+        'validator/src/koa.ts': `import { Koa } from 'koa'`,
+      },
+      {},
+      { validator: ['express', 'koa'] },
+    ),
+    found: /koa\.ts imports koa/,
   },
   'the libraries import nothing of ours': {
     house: house({ 'service/src/service.ts': `export * from '@countersign/validator/jws'` }),
@@ -161,6 +168,7 @@ function readManifest(folder: string): Manifest {
     name: manifest.name,
     dependencies: Object.keys(manifest.dependencies ?? {}),
     devDependencies: Object.keys(manifest.devDependencies ?? {}),
+    peerDependencies: Object.keys(manifest.peerDependencies ?? {}),
   }
 }
 
@@ -168,12 +176,18 @@ function readManifest(folder: string): Manifest {
 function house(
   sources: Readonly<Record<string, string>>,
   dependencies: Readonly<Record<string, readonly string[]>> = {},
+  peerDependencies: Readonly<Record<string, readonly string[]>> = {},
 ): House {
   const modules = Object.entries(sources).map(([path, text]) => readModule(path, text))
   const folders = [...modules.map(({ path }) => path.split('/')[0] ?? ''), ...Object.keys(dependencies)]
   const manifests = folders.map((folder): [string, Manifest] => [
     folder,
-    { name: `@countersign/${folder}`, dependencies: dependencies[folder] ?? [], devDependencies: [] },
+    {
+      name: `@countersign/${folder}`,
+      dependencies: dependencies[folder] ?? [],
+      devDependencies: [],
+      peerDependencies: peerDependencies[folder] ?? [],
+    },
   ])
   return { modules, manifests: new Map(manifests) }
 }

@@ -14,6 +14,8 @@ export interface Manifest {
   readonly name: string
   readonly dependencies: readonly string[]
   readonly devDependencies: readonly string[]
+  /** What the workspace works with and does not bring: only its types are imported. */
+  readonly peerDependencies: readonly string[]
 }
 
 /** The whole house: manifests by workspace folder, the root under `.`. */
@@ -60,11 +62,23 @@ export const rules: Readonly<Record<string, Rule>> = {
         .map((target) => `${path} imports ${target} by its path`),
     ),
 
-  'the validator imports Node and itself only': ({ modules }) =>
-    each(
-      inWorkspace(modules, 'validator').filter(isProductCode),
-      (specifier) => !isRelative(specifier) && !isBuiltin(specifier),
-    ),
+  'the validator imports Node and itself only, besides the types of the frameworks that it adapts to': ({
+    modules,
+    manifests,
+  }) => {
+    const frameworks = manifests.get('validator')?.peerDependencies ?? []
+    return inWorkspace(modules, 'validator')
+      .filter(isProductCode)
+      .flatMap((module) =>
+        each(
+          [module],
+          (specifier) =>
+            !isRelative(specifier) &&
+            !isBuiltin(specifier) &&
+            (module.runtimeImports.includes(specifier) || !frameworks.includes(specifier)),
+        ),
+      )
+  },
 
   'the libraries import nothing of ours': ({ modules }) =>
     each(
@@ -155,6 +169,7 @@ function isDeclared(name: string, path: string, manifests: House['manifests']): 
   const own = manifests.get(workspaceOf(path))
   if (own?.name === name || own?.dependencies.includes(name) || own?.devDependencies.includes(name))
     return true
+  if (own?.peerDependencies.includes(name)) return true
   if (isProduct(path, manifests) && isProductCode({ path })) return false
   const root = manifests.get('.')
   // The root's own folders (test, tools) reach every workspace: npm links them for it.
