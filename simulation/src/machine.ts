@@ -166,6 +166,8 @@ function patchNetwork(): void {
 }
 
 function patchProcess(): void {
+  // Each validator of each world would say how it is weakened.
+  divert(process, 'emitWarning', () => {})
   divert(process, 'exit', () => {
     theWorld().process.end()
     throw new Halt()

@@ -48,6 +48,12 @@ export interface Weather {
 /** Somebody between two hosts: gives an answer of their own, or undefined to let the request through. */
 export type Interceptor = (request: HttpRequest, from: Host, to: string) => HttpAnswer | undefined
 
+/** When something was sent, by true time, and how wrong its sender's clock was then. */
+export interface Sent {
+  readonly at: number
+  readonly skewMilliseconds: number
+}
+
 interface Lane {
   /** Nothing on it arrives before what was sent earlier. */
   clearAt: number
@@ -62,8 +68,10 @@ interface Held {
 export class Network {
   readonly weather: Weather = { latencyMilliseconds: 1, delayed: 0, lost: 0, duplicated: 0 }
   interceptor: Interceptor | undefined
-  /** Hears every request that reaches a server and every byte that one answers. */
-  onTraffic: (from: string, to: string, request: HttpRequest | undefined, text: string) => void = () => {}
+  /** Hears every request that reaches a server. */
+  onRequest: (request: HttpRequest) => void = () => {}
+  /** Hears what a server has answered, when it arrives. */
+  onAnswer: (from: string, to: Host, text: string, sent: Sent) => void = () => {}
   readonly #scheduler: Scheduler
   readonly #random: Random
   /** Always alive: what is on the wire belongs to nobody. */
@@ -95,6 +103,10 @@ export class Network {
 
   isCut(one: string, other: string): boolean {
     return one !== other && this.#cut.has(linkOf(one, other))
+  }
+
+  sentBy({ skewMilliseconds }: Host): Sent {
+    return { at: this.#scheduler.now, skewMilliseconds }
   }
 
   /** Sends over a link; `arrive` runs on the wire, and enters whom it concerns. */
@@ -201,7 +213,7 @@ export class Network {
     const deliver = (to: Exchange): void =>
       this.send(host, server.process.host, undefined, () => {
         if (!server.process.isAlive || this.#servers.get(name) !== server) return to.refuse()
-        this.onTraffic(host.name, name, request, '')
+        this.onRequest(request)
         this.enter(server.process, () => server.handle(request, to))
       })
     deliver(exchange)
@@ -253,16 +265,18 @@ class Exchange implements HttpExchange {
 
   answer(answer: HttpAnswer): void {
     if (answer.body !== undefined) this.#finish()
+    const sent = this.#network.sentBy(this.#server.host)
     this.#tell(() => {
-      this.#network.onTraffic(this.#server.host.name, this.#client.host.name, undefined, answer.body ?? '')
+      this.#network.onAnswer(this.#server.host.name, this.#client.host, answer.body ?? '', sent)
       this.#hear.answer(answer)
     })
   }
 
   write(bytes: Uint8Array | string): void {
     const copy = Buffer.from(bytes as Uint8Array)
+    const sent = this.#network.sentBy(this.#server.host)
     this.#tell(() => {
-      this.#network.onTraffic(this.#server.host.name, this.#client.host.name, undefined, copy.toString())
+      this.#network.onAnswer(this.#server.host.name, this.#client.host, copy.toString(), sent)
       this.#hear.bytes(copy)
     })
   }

@@ -13,7 +13,8 @@ import { decodeEntry, encodeEntry, entryOf } from '@countersign/validator/entry'
 import { readCompact } from '@countersign/validator/jws'
 import { decodeReceipt } from '@countersign/validator/receipt'
 import type { Decision } from '@countersign/validator/validator'
-import type { HttpRequest } from './network.ts'
+import type { HttpRequest, Sent } from './network.ts'
+import type { Host } from './scheduler.ts'
 import type { System } from './system.ts'
 
 /** The invariants, by the word that a failure prints. */
@@ -85,6 +86,7 @@ const STALE_SECONDS_MAX = 60
 const ROUNDING_SECONDS = 2
 const RECORD_BYTES = 92
 const signing: ReadonlySet<string> = new Set(['active', 'retiring'])
+const killed: ReadonlySet<string> = new Set(['blocked', 'revoked'])
 const dead: ReadonlySet<string> = new Set(['retired', 'blocked', 'revoked'])
 
 export class Oracle {
@@ -112,8 +114,10 @@ export class Oracle {
   readonly #rotated = new Set<string>()
   /** By name, since when a validator is enrolled. */
   readonly #enrolled = new Map<string, number>()
-  /** By key, the version that named it first, and when that was shown. */
-  readonly #firstNamed = new Map<string, { readonly version: number; readonly at: number }>()
+  /** By key, the manifest that named it first. */
+  readonly #firstNamed = new Map<string, Shown>()
+  /** By validator, until when by true time what it has heard may count. */
+  readonly #vouchedUntil = new Map<string, number>()
   readonly #skews = new Map<string, { least: number; most: number }>()
 
   readonly #tailLinesMax: number
@@ -124,9 +128,11 @@ export class Oracle {
 
   attach(system: System): void {
     this.#system = system
-    system.network.onTraffic = (from, _to, request, text) => {
-      if (request !== undefined) this.#onRequest(request)
-      else if (from === 'authority') this.#onAnswer(text)
+    system.network.onRequest = (request) => this.#onRequest(request)
+    system.network.onAnswer = (from, to, text, sent) => {
+      if (from !== 'authority') return
+      this.#onAnswer(text)
+      if (text.includes('freshness')) this.#onVouching(to, sent)
     }
   }
 
@@ -366,16 +372,23 @@ export class Oracle {
   #checkStale(validator: string, version: number, kid: string): void {
     const since = this.#deadSince.get(kid)
     if (since === undefined || version >= since.version) return
-    // A word that was held back may pass for younger by as much as the validator's clock is behind the authority's.
-    const ahead = this.#skews.get('authority')?.most ?? 0
-    const behind = this.#skews.get(validator)?.least ?? 0
-    const secondsMax = STALE_SECONDS_MAX + ROUNDING_SECONDS + Math.max(0, ahead - behind) / 1000
-    const seconds = (this.#now() - since.at) / 1000
-    if (seconds <= secondsMax) return
+    const secondsLate = (this.#now() - (this.#vouchedUntil.get(validator) ?? 0)) / 1000
+    if (secondsLate <= 0) return
     this.break(
       'dead-key-accepted',
-      `${validator} at version ${version} took ${this.nameOf(kid)} ${seconds.toFixed(0)} s after it died`,
+      `${validator} at version ${version} took ${this.nameOf(kid)}, dead in ${since.version}, ` +
+        `${secondsLate.toFixed(0)} s after it should have failed closed`,
     )
+  }
+
+  /**
+   * Until when the authority's word may be relied on. One that was held back passes for younger, but only by as much as the
+   * clock of whoever hears it is behind.
+   */
+  #onVouching(to: Host, { at, skewMilliseconds }: Sent): void {
+    const unseen = Math.min(this.#now() - at, Math.max(0, skewMilliseconds - to.skewMilliseconds))
+    const until = at + unseen + (STALE_SECONDS_MAX + ROUNDING_SECONDS) * 1000
+    this.#vouchedUntil.set(to.name, Math.max(until, this.#vouchedUntil.get(to.name) ?? 0))
   }
 
   #setDead(kid: string, version: number): void {
@@ -431,7 +444,7 @@ export class Oracle {
       if (this.#names.has(kid)) continue
       const number = [...this.#names.values()].filter((name) => name.startsWith(`${realm}-`)).length + 1
       this.#names.set(kid, `${realm}-${number}`)
-      this.#firstNamed.set(kid, { version, at: this.#now() })
+      this.#firstNamed.set(kid, shown)
     }
     const states = [...keys].map(([kid, { state }]) => `${this.nameOf(kid)} ${state}`)
     this.note(`the authority shows version ${version}: ${states.join(', ')}`)
@@ -447,7 +460,8 @@ export class Oracle {
     this.#checkRealms(last, shown)
     for (const [kid, { state, realm }] of keys) {
       const isNew = state === 'active' && last.keys.get(kid)?.state === 'published'
-      if (isNew && !this.#rotated.has(realm) && !this.#isPressing(realm, last, shown)) this.#checkHeard(kid)
+      if (isNew && !this.#rotated.has(realm) && !this.#isPressing(realm, last, shown))
+        this.#checkHeard(kid, shown)
     }
   }
 
@@ -462,15 +476,17 @@ export class Oracle {
   }
 
   /** Whoever was put back to an old copy may have forgotten who is enrolled; then there is nothing to hold against it. */
-  #checkHeard(kid: string): void {
+  #checkHeard(kid: string, { issuedAt }: Shown): void {
     const { plan } = this.#system as System
     const first = this.#firstNamed.get(kid)
     if (first === undefined || plan.hazards.has('old-backups')) return
     const { least, most } = this.#skews.get('authority') ?? { least: 0, most: 0 }
-    const patience = (plan.acknowledgeSeconds - ROUNDING_SECONDS) * 1000 - (most - least)
+    const patience = plan.acknowledgeSeconds - ROUNDING_SECONDS
+    const unsure = (most - least) / 1000
     for (const [name, enrolledAt] of this.#enrolled) {
       if ((this.#acknowledged.get(name) ?? 0) >= first.version) continue
-      if (this.#now() - Math.max(first.at, enrolledAt) >= patience) continue
+      const known = (this.#now() - enrolledAt) / 1000
+      if (Math.min(issuedAt - first.issuedAt, known) >= patience - unsure) continue
       this.break('unheard-key-active', `${this.nameOf(kid)} signs, and ${name} has not heard of it`)
     }
   }
@@ -485,7 +501,15 @@ export class Oracle {
       )
       const now = after.keys.get(kid)?.state ?? 'gone'
       if (others.some(({ state }) => state === 'active') || now === 'blocked' || now === 'revoked') continue
-      if (this.#retired.has(kid)) continue
+      // Of several versions only the last may have been shown: the key that took over may be the one that was killed.
+      const wasKilled = [...after.keys].some(
+        ([other, { realm, issuer, state }]) =>
+          realm === key.realm &&
+          issuer === key.issuer &&
+          killed.has(state) &&
+          !killed.has(before.keys.get(other)?.state ?? ''),
+      )
+      if (this.#retired.has(kid) || wasKilled) continue
       const hadSuccessor = [...before.keys].some(
         ([next, { realm, issuer, state, notBefore, signUntil }]) =>
           state === 'published' &&
