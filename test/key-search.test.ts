@@ -33,8 +33,9 @@ let forms: readonly Form[] = []
 before(async () => {
   if (skip !== false) return
   mkdirSync(snapshots)
+  // Not SIGUSR2, by which the test runner's flags, which children inherit, have a report written.
   // Reaches every process but the signers, whose environment is empty: that nobody can ask a signer is part of the point.
-  process.env['NODE_OPTIONS'] = `--heapsnapshot-signal=SIGUSR2 --diagnostic-dir=${snapshots}`
+  process.env['NODE_OPTIONS'] = `--heapsnapshot-signal=SIGURG --diagnostic-dir=${snapshots}`
   process.env['COUNTERSIGN_LOG_LEVEL'] = 'trace'
   system = await startSystem(data, { onOutput: (text) => (output += text), logLevel: 'trace' })
   forms = (await Promise.all((['consumer', 'enterprise'] as const).map(secretsOf))).flat()
@@ -76,7 +77,7 @@ async function issue(): Promise<number> {
 }
 
 async function snapshotOf(pid: number): Promise<Buffer> {
-  process.kill(pid, 'SIGUSR2')
+  process.kill(pid, 'SIGURG')
   for (const endsAt = Date.now() + PATIENCE_MILLISECONDS; Date.now() < endsAt; await delay(50)) {
     const name = readdirSync(snapshots).find((each) => each.split('.').includes(String(pid)))
     if (name === undefined) continue
