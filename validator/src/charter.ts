@@ -142,7 +142,7 @@ export function charterKeyIds(charter: Charter): ReadonlySet<string> {
     ...charter.manifestKeys,
     ...charter.blockKeys,
     ...charter.witnesses.flatMap(({ receiptKey, checkpointKeys }) => [receiptKey, ...checkpointKeys]),
-    ...charter.realms.values().flatMap(({ signers }) => signers),
+    ...[...charter.realms.values()].flatMap(({ signers }) => signers),
   ]
   return new Set(keys.map((jwk) => importOnce(jwk).kid))
 }

@@ -131,14 +131,12 @@ function cacheSecondsOf({ charter }: TrustState, realm: string): number {
 }
 
 function hasTurns({ keys }: Manifest, { realm, issuer, tokenTypes }: ManifestKey): boolean {
-  return keys
-    .values()
-    .some(
-      (other) =>
-        other.realm === realm &&
-        other.issuer === issuer &&
-        other.tokenTypes.some((type) => tokenTypes.includes(type)),
-    )
+  return [...keys.values()].some(
+    (other) =>
+      other.realm === realm &&
+      other.issuer === issuer &&
+      other.tokenTypes.some((type) => tokenTypes.includes(type)),
+  )
 }
 
 function signs({ state }: ManifestKey): boolean {
@@ -177,7 +175,7 @@ function checkPruned(step: Step): void {
   if (before.pruned.some(({ payload }) => !documents.has(payload))) {
     refuse('rolled_back', 'the manifest no longer says what was pruned')
   }
-  const left = new Set(before.keys.keys().filter((kid) => !after.keys.has(kid)))
+  const left = new Set([...before.keys.keys()].filter((kid) => !after.keys.has(kid)))
   if (left.size === 0) return
   for (const { payload } of before.pruned) documents.delete(payload)
   for (const document of documents.values()) {
