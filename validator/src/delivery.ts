@@ -24,10 +24,11 @@ export async function fetchObject(
   url: URL,
   signal: AbortSignal,
   mediaTypes: readonly string[] = ['application/json'],
+  bytesMax: number = DOCUMENT_BYTES_MAX,
 ): Promise<JsonObject> {
   const whole = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MILLISECONDS_MAX)])
   const response = await request(url, { headers: { accept: mediaTypes.join(', ') }, signal: whole })
-  return readAnswer(url, response, mediaTypes)
+  return readAnswer(url, response, mediaTypes, bytesMax)
 }
 
 /** Posts a JSON object for another, for as long as the signal lets it wait. Throws `DeliveryFault`. */
@@ -43,12 +44,17 @@ export async function postObject(
     body: JSON.stringify(body),
     signal,
   })
-  return readAnswer(url, response, ['application/json'])
+  return readAnswer(url, response, ['application/json'], DOCUMENT_BYTES_MAX)
 }
 
-async function readAnswer(url: URL, response: Response, mediaTypes: readonly string[]): Promise<JsonObject> {
+async function readAnswer(
+  url: URL,
+  response: Response,
+  mediaTypes: readonly string[],
+  bytesMax: number,
+): Promise<JsonObject> {
   const body = await checkAnswer(response, mediaTypes)
-  const text = await readText(body)
+  const text = await readText(body, bytesMax)
   try {
     return parseObject(text)
   } catch {
@@ -101,14 +107,14 @@ async function checkAnswer(
   throw new DeliveryFault(`${pathname} answers something else than ${mediaTypes[0]}`)
 }
 
-async function readText(body: ReadableStream<Uint8Array>): Promise<string> {
+async function readText(body: ReadableStream<Uint8Array>, bytesMax: number): Promise<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let text = ''
   let bytes = 0
   try {
     for await (const chunk of body) {
       bytes += chunk.length
-      if (bytes > DOCUMENT_BYTES_MAX) throw new DeliveryFault('the authority answers without end')
+      if (bytes > bytesMax) throw new DeliveryFault('the authority answers without end')
       text += decoder.decode(chunk, { stream: true })
     }
     return text + decoder.decode()

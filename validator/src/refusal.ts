@@ -63,8 +63,11 @@ export class Refusal extends Error {
   readonly reason: Reason
   readonly status: 401 | 403
   readonly kid: string | undefined
-  constructor(reason: Reason, context: { readonly kid?: string | undefined } = {}) {
-    super(refusals[reason].message)
+  /** `hint` says more for whoever reads it, in words of ours alone. */
+  constructor(reason: Reason, context: { readonly kid?: string | undefined; readonly hint?: string } = {}) {
+    super(
+      context.hint === undefined ? refusals[reason].message : `${refusals[reason].message}: ${context.hint}`,
+    )
     this.name = 'Refusal'
     this.reason = reason
     this.status = refusals[reason].status

@@ -68,6 +68,11 @@ export function checkLifetimeScope(key: KeyScope, token: ScopedClaims): void {
   if (token.lifetimeSeconds > key.lifetimeSecondsMax) throw new Refusal('lifetime_too_long', { kid: key.kid })
 }
 
+/** Whether an issuer is the one of a template, or one of its many. */
+export function fitsIssuer(template: string, issuer: string): boolean {
+  return tenantOf(template, issuer) !== undefined
+}
+
 const PLACEHOLDER = '{tenantid}'
 
 /**

@@ -9,7 +9,7 @@ import type { Enrolment } from './enrolment.ts'
 import { type TokenType, tokenTypes } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import type { PublicJwk } from './jws.ts'
-import { Members } from './members.ts'
+import { keyName, Members } from './members.ts'
 import { type Reason, refusals } from './refusal.ts'
 import { readStatement, signStatement, verifyStatement } from './statement.ts'
 
@@ -53,6 +53,9 @@ export interface Report {
 }
 
 export const REPORT_SIGHTINGS_MAX = 256
+
+/** What somebody else may call a key of theirs; what is longer or odder is not told of. */
+export const sightedKey = /^[A-Za-z0-9_.~+/=:-]{1,128}$/
 
 const TYPE = 'sightings+jwt'
 
@@ -124,7 +127,8 @@ function readSighting(value: JsonValue, path: string): Sighting {
     at: members.integer('at', 0, Number.MAX_SAFE_INTEGER),
     manifestVersion: optional('manifest_version', count),
     realm: optional('realm', text(/^[^\p{C}]{1,128}$/u)),
-    kid: optional('kid', text(/^[A-Za-z0-9_-]{43}$/)),
+    // Without a realm it is no key of ours.
+    kid: optional('kid', text(members.has('realm') ? keyName : sightedKey)),
     issuer: optional('iss', text(/^.{1,1024}$/su)),
     tenant: optional('tid', text(/^.{1,1024}$/su)),
     tokenType: optional('token_type', (name) => members.oneOf(name, Object.keys(tokenTypes) as TokenType[])),

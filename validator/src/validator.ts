@@ -5,6 +5,11 @@
  *     const validator = createValidator({ realm: 'enterprise', audience: 'https://mail.example', trust })
  *     const token = validator.validate(bearer)      // a ValidatedToken, or a Refusal is thrown
  *
+ * With `issuers` it also takes tokens of identity providers that are not ours, by keys that it follows in the background:
+ *
+ *     const validator = createValidator({ issuers: [entra({ tenants })], audience, [acceptWithoutReceipt]: 'they have none' })
+ *     await validator.ready()
+ *
  * The decision itself is `judge` in verdict.ts. Added here: what may not be left open, the cache of verdicts, and the
  * sighting that goes out with every decision.
  * @module
@@ -15,19 +20,22 @@ import type { SecurityEvent } from './claims.ts'
 import { type Confirmation, isSender } from './confirmation.ts'
 import type { DenialSource } from './denials.ts'
 import { headerTypes, type TokenType } from './entry.ts'
+import type { ForeignIssuer, OpenIssuer } from './foreign.ts'
 import { type Hold, hold, type NewsSource } from './hold.ts'
 import type { JsonObject, JsonValue } from './json.ts'
-import { tokenLimits } from './jws.ts'
+import { parseCompact, tokenLimits } from './jws.ts'
 import type { TrustSource, TrustState } from './manifest.ts'
+import { keyName } from './members.ts'
 import { VerifiedRoots } from './receipt.ts'
 import { type Reason, Refusal } from './refusal.ts'
-import { tenantFor } from './scope.ts'
-import type { Sighting } from './sighting.ts'
+import { fitsIssuer, tenantFor } from './scope.ts'
+import { type Sighting, sightedKey } from './sighting.ts'
 import {
   type Acceptance,
   denialOf,
   type Findings,
   investigate,
+  investigateForeign,
   judge,
   judgeAgain,
   type LogPlace,
@@ -40,12 +48,30 @@ import { isWeakened } from './weakened.ts'
 /** Weakens a validator: tokens that carry no receipt are accepted. The value says why, and is warned of at start. */
 export const acceptWithoutReceipt: unique symbol = Symbol('acceptWithoutReceipt')
 
-export interface ValidatorOptions {
+/** Of a validator of our own tokens alone. */
+export interface ValidatorOptions extends CommonOptions {
   /** The realms whose keys may vouch here. */
   readonly realm: string | readonly string[]
+  readonly trust: TrustSource | NewsSource
+}
+
+/** Of a validator that takes tokens of other issuers too, or of them alone. */
+export interface ForeignValidatorOptions extends CommonOptions {
+  /** Identity providers that are not ours: see issuers.ts. */
+  readonly issuers: readonly ForeignIssuer[]
+  /** Tokens of theirs have no receipt. Where `realm` is given, its tokens need theirs all the same. */
+  readonly [acceptWithoutReceipt]: string
+  /** Our own realms whose keys may vouch here as well. */
+  readonly realm?: string | readonly string[] | undefined
+  /** Keys that our authority denies die here at once. Left out: only their owners can end them. */
+  readonly trust?: TrustSource | NewsSource | undefined
+  /** A key set did not come, or has something in it that is no key; it will be asked for again. */
+  readonly onProblem?: ((problem: Error) => void) | undefined
+}
+
+interface CommonOptions {
   /** The names that this service goes by in `aud`, compared as text. */
   readonly audience: string | readonly string[]
-  readonly trust: TrustSource | NewsSource
   readonly tokenType?: Exclude<TokenType, 'manifest'>
   /** Without word from the authority for longer than this, everything is refused. */
   readonly maxStaleSeconds?: number
@@ -84,6 +110,13 @@ export interface Validator {
   hold(token: ValidatedToken): Hold
 }
 
+/** A validator that follows the keys of other issuers, until it is stopped. */
+export interface ForeignValidator extends Validator {
+  /** Settles when each of them has shown its keys; until then its tokens are refused as `manifest_stale`. */
+  ready(): Promise<void>
+  stop(): void
+}
+
 const CACHED_VERDICTS_MAX = 10_000
 const CLOCK_TOLERANCE_SECONDS_MAX = 60
 /** A validator that may decide by older trust has in effect none. */
@@ -101,8 +134,10 @@ interface Cached {
 }
 
 /** Throws `TypeError` where something that decides trust is left open, or an option is not known. */
-export function createValidator(options: ValidatorOptions): Validator {
-  const { question, trust, maxStaleSeconds, denials, onSighting, clock } = readOptions(options)
+export function createValidator(options: ForeignValidatorOptions): ForeignValidator
+export function createValidator(options: ValidatorOptions): Validator
+export function createValidator(options: ValidatorOptions | ForeignValidatorOptions): ForeignValidator {
+  const { question, trust, maxStaleSeconds, denials, onSighting, clock, issuers } = readOptions(options)
   const verifiedRoots = new VerifiedRoots()
   const cache = new BoundedCache<Cached>(CACHED_VERDICTS_MAX)
   let cachedUnder: TrustState | undefined
@@ -146,7 +181,7 @@ export function createValidator(options: ValidatorOptions): Validator {
   function decideAnew(token: string, input: string, { network }: Sender, world: World): ValidatedToken {
     const findings: Findings = {}
     try {
-      const acceptance = judge(token, question, world, findings)
+      const acceptance = judgeAny(token, world, findings)
       const validated = new ValidatedToken(acceptance)
       const sighting = onSighting && sightingOf('accepted', findings, world, network)
       cache.set(input, { token: validated, acceptance, signature: token.slice(input.length), sighting })
@@ -154,11 +189,31 @@ export function createValidator(options: ValidatorOptions): Validator {
       return validated
     } catch (error) {
       if (error instanceof Refusal && onSighting !== undefined) {
-        investigate(findings, world, () => mayInvestigate(world.now))
+        const mayVerify = (): boolean => mayInvestigate(world.now)
+        if (findings.isForeign) investigateForeign(findings, error.reason, mayVerify)
+        else investigate(findings, world, mayVerify)
         onSighting(sightingOf(error.reason, findings, world, network))
       }
       throw error
     }
+  }
+
+  function judgeAny(token: string, world: World, findings: Findings): Acceptance {
+    if (issuers.length === 0) return judge(token, question, world, findings)
+    const jws = parseCompact(token)
+    const { iss } = jws.claims
+    if (typeof iss !== 'string') throw new Refusal('malformed')
+    // Nobody's configuration can take an issuer of ours for one that needs no receipt.
+    const foreign = isOurs(iss) ? undefined : issuers.find((issuer) => issuer.speaksFor(iss))
+    findings.jws = jws
+    if (foreign !== undefined) return foreign.judge(jws, question, world, findings)
+    if (question.realms.length === 0) throw new Refusal('issuer_mismatch')
+    return judge(token, question, world, findings)
+  }
+
+  function isOurs(issuer: string): boolean {
+    const realms = trust.state?.charter.realms.values() ?? []
+    return [...realms].some((realm) => realm.issuers.some((template) => fitsIssuer(template, issuer)))
   }
 
   function mayInvestigate(now: number): boolean {
@@ -184,11 +239,20 @@ export function createValidator(options: ValidatorOptions): Validator {
     decide,
     hold: (token) =>
       hold({
-        judge: () => judgeAgain(acceptanceOf(token), question, worldNow(undefined)),
+        judge: () => {
+          const accepted = acceptanceOf(token)
+          return (accepted.foreign?.judgeAgain ?? judgeAgain)(accepted, question, worldNow(undefined))
+        },
         trust,
         maxStaleSeconds,
         now: clock,
       }),
+    ready: async () => {
+      await Promise.all(issuers.map((issuer) => issuer.ready()))
+    },
+    stop: () => {
+      for (const issuer of issuers) issuer.stop()
+    },
   }
 }
 
@@ -252,6 +316,7 @@ class ValidatedToken {
   get kid(): string {
     return this.#acceptance.key.kid
   }
+  /** Of a token that is not of a realm of ours, its issuer; a template, where that has one for its tenants. */
   get realm(): string {
     return this.#acceptance.key.realm
   }
@@ -271,13 +336,14 @@ function claimed<Value>(value: Value | undefined): Value {
 
 /** Whether nothing but the trust state, which the cache hangs on, could give another verdict now. */
 function isStillGood({ acceptance, signature }: Cached, token: string, world: World): boolean {
-  const { claims, key, validFrom, validUntil } = acceptance
+  const { claims, key, foreign, validFrom, validUntil } = acceptance
   return (
     // Another signature over the same input may be no signature at all.
     token.endsWith(signature) &&
     world.now >= validFrom &&
     world.now < validUntil &&
     !world.stale &&
+    (foreign === undefined || foreign.stands(acceptance)) &&
     isSender(claims, world.confirmation) &&
     denialOf(key, claims, world.denials) === undefined
   )
@@ -296,7 +362,7 @@ function freeze(value: JsonValue | object | undefined): void {
 /** What may be told of a token: names and places, never the token, and of a stranger's words only what is short. */
 function sightingOf(
   verdict: 'accepted' | Reason,
-  { jws, key, signatureValid, receiptValid, place }: Findings,
+  { jws, key, isForeign, signatureValid, receiptValid, place }: Findings,
   { now, manifest }: World,
   network: string | undefined,
 ): Sighting {
@@ -306,11 +372,12 @@ function sightingOf(
     verdict,
     at: milliseconds(now),
     manifestVersion: manifest?.version,
-    realm: key?.realm,
-    kid: key?.kid ?? thumbprintOr(header['kid']),
+    realm: isForeign ? undefined : key?.realm,
+    kid: isForeign ? match(sightedKey, key?.kid) : (key?.kid ?? match(keyName, header['kid'])),
     issuer: short(claims['iss']),
     tenant: short(claims['tid']),
-    tokenType: tokenTypeOf(header['typ']),
+    // What others call their types says nothing about what they are.
+    tokenType: isForeign ? undefined : tokenTypeOf(header['typ']),
     signatureValid,
     receiptValid,
     ...place,
@@ -328,8 +395,8 @@ function short(value: JsonValue | undefined): string | undefined {
   return typeof value === 'string' && value.length <= WORD_CHARACTERS_MAX ? value : undefined
 }
 
-function thumbprintOr(value: JsonValue | undefined): string | undefined {
-  return typeof value === 'string' && /^[\w-]{43}$/.test(value) ? value : undefined
+function match(pattern: RegExp, value: JsonValue | undefined): string | undefined {
+  return typeof value === 'string' && pattern.test(value) ? value : undefined
 }
 
 interface Settings {
@@ -339,9 +406,14 @@ interface Settings {
   readonly denials: DenialSource | undefined
   readonly onSighting: ((sighting: Sighting) => void) | undefined
   readonly clock: () => number
+  readonly issuers: readonly OpenIssuer[]
 }
 
-const optionNames: ReadonlySet<string | symbol> = new Set<keyof ValidatorOptions>([
+const optionNames: ReadonlySet<string | symbol> = new Set<
+  keyof ValidatorOptions | keyof ForeignValidatorOptions
+>([
+  'issuers',
+  'onProblem',
   'realm',
   'audience',
   'trust',
@@ -355,12 +427,18 @@ const optionNames: ReadonlySet<string | symbol> = new Set<keyof ValidatorOptions
   'now',
 ])
 
-function readOptions(options: ValidatorOptions): Settings {
+/** Where nobody of ours has a say, nothing grows stale. */
+const noTrust: TrustSource = { state: undefined, ageSeconds: () => 0 }
+
+function readOptions(options: ValidatorOptions | ForeignValidatorOptions): Settings {
   // A limit with a typing error in its name is a limit that nobody keeps.
   for (const name of Reflect.ownKeys(options)) {
     if (!optionNames.has(name)) throw new TypeError(`createValidator knows no option ${String(name)}`)
   }
-  const { trust, tokenType = 'access', maxStaleSeconds = 60, clockToleranceSeconds = 5 } = options
+  const isForeign = 'issuers' in options
+  const { tokenType = 'access', maxStaleSeconds = 60, clockToleranceSeconds = 5 } = options
+  const isOwn = !isForeign || options.realm !== undefined
+  const trust = options.trust ?? (isOwn ? undefined : noTrust)
   if (typeof trust?.ageSeconds !== 'function') throw new TypeError('trust is missing')
   if (!Object.hasOwn(headerTypes, tokenType) || (tokenType as TokenType) === 'manifest') {
     throw new TypeError('tokenType is not one that a validator decides about')
@@ -371,18 +449,22 @@ function readOptions(options: ValidatorOptions): Settings {
   if (!isWithin(clockToleranceSeconds, 0, CLOCK_TOLERANCE_SECONDS_MAX)) {
     throw new TypeError(`clockToleranceSeconds is not between 0 and ${CLOCK_TOLERANCE_SECONDS_MAX}`)
   }
-  const realms = readNames('realm', options.realm)
+  const realms = isOwn ? readNames('realm', options.realm) : []
+  const isUnreceipted = isWeakened(
+    acceptWithoutReceipt,
+    options[acceptWithoutReceipt],
+    'a validator accepts tokens without receipt',
+  )
+  const issuers = isForeign ? openIssuers(options, tokenType, isUnreceipted) : []
+  const bindable = [...realms, ...issuers.map(({ issuer }) => issuer)]
   return {
     question: {
       realms,
       audiences: readNames('audience', options.audience),
       tokenType,
-      receiptRequired: !isWeakened(
-        acceptWithoutReceipt,
-        options[acceptWithoutReceipt],
-        'a validator accepts tokens without receipt',
-      ),
-      boundRealms: readBoundRealms(options.requireBinding, realms, tokenType),
+      // The reason speaks of the others, who have none; ours do.
+      receiptRequired: isForeign || !isUnreceipted,
+      boundRealms: readBoundRealms(options.requireBinding, bindable, tokenType),
       clockToleranceSeconds,
     },
     trust,
@@ -390,6 +472,33 @@ function readOptions(options: ValidatorOptions): Settings {
     denials: readDenials(options.denials),
     onSighting: options.onSighting,
     clock: options.now ?? (() => Date.now() / 1000),
+    issuers,
+  }
+}
+
+function openIssuers(
+  { issuers, trust, onProblem }: ForeignValidatorOptions,
+  tokenType: TokenType,
+  isUnreceipted: boolean,
+): readonly OpenIssuer[] {
+  if (!Array.isArray(issuers) || issuers.length === 0) throw new TypeError('issuers is missing')
+  if (!isUnreceipted)
+    throw new TypeError('tokens of other issuers have no receipt: acceptWithoutReceipt is missing')
+  const open: OpenIssuer[] = []
+  try {
+    for (const issuer of issuers as readonly ForeignIssuer[]) {
+      if (typeof issuer?.open !== 'function') throw new TypeError('an issuer is none')
+      open.push(issuer.open({ hasAuthority: trust !== undefined, onProblem }))
+    }
+    if (new Set(open.map(({ issuer }) => issuer)).size < open.length)
+      throw new TypeError('an issuer is named twice: name it once, with all its tenants')
+    const other = open.find((issuer) => issuer.tokenType !== tokenType)
+    if (other !== undefined)
+      throw new TypeError(`tokens of ${other.issuer} are of tokenType ${other.tokenType}`)
+    return open
+  } catch (error) {
+    for (const issuer of open) issuer.stop()
+    throw error
   }
 }
 
@@ -404,7 +513,7 @@ function isWithin(value: number, least: number, most: number): boolean {
   return typeof value === 'number' && value >= least && value <= most
 }
 
-function readNames(option: string, value: string | readonly string[]): readonly string[] {
+function readNames(option: string, value: string | readonly string[] | undefined): readonly string[] {
   const names = Array.isArray(value) ? [...value] : [value]
   if (names.length === 0 || !names.every((name) => typeof name === 'string' && name !== '')) {
     throw new TypeError(`${option} is missing`)

@@ -20,9 +20,9 @@ import {
   verifySignature,
 } from './jws.ts'
 import { checkLive } from './key-state.ts'
-import type { Cutoff, Manifest, ManifestKey } from './manifest.ts'
+import type { Cutoff, KeyScope, Manifest, ManifestKey } from './manifest.ts'
 import { decodeReceipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
-import { Refusal } from './refusal.ts'
+import { type Reason, Refusal } from './refusal.ts'
 import { checkIssuerScope, checkKeyScope, checkLifetimeScope, type ScopedClaims, tenantFor } from './scope.ts'
 
 /** What a protected service asks about a token, the same for each. */
@@ -51,10 +51,18 @@ export interface World {
   readonly verifiedRoots: VerifiedRoots
 }
 
+/** What a verdict rests on: a key of the manifest, or one of an issuer that is not ours. */
+export interface VouchingKey extends KeyScope, Pick<ManifestKey, 'publicKey'> {
+  /** Of a key that its owner calls something else. */
+  readonly thumbprint?: string
+}
+
 /** Everything that was learnt about a token, so far as the verdict got. */
 export interface Findings {
   jws?: UncheckedJws
-  key?: ManifestKey | undefined
+  key?: VouchingKey | undefined
+  /** The token is for an issuer to judge that is not ours. */
+  isForeign?: boolean
   signatureValid?: boolean
   receiptValid?: boolean
   place?: LogPlace
@@ -74,11 +82,21 @@ export interface Acceptance {
   readonly claims: Claims
   /** All claims, as they were signed. */
   readonly payload: JsonObject
-  readonly key: ManifestKey
+  readonly key: VouchingKey
   readonly place: LogPlace | undefined
+  /** The issuer that judges it, where that is not ours. */
+  readonly foreign?: ForeignJudge
   readonly validFrom: number
   /** The first time at which it is good no more. */
   readonly validUntil: number
+}
+
+/** Whoever judges tokens of an issuer that is not ours: see foreign.ts. */
+export interface ForeignJudge {
+  /** As `judgeAgain`. Throws `Refusal`. */
+  judgeAgain(accepted: Acceptance, question: Question, world: World): number
+  /** Whether the key that vouched is still one of its set, and the set young enough. */
+  stands(accepted: Acceptance): boolean
 }
 
 /** Throws `Refusal` with the first reason that applies. */
@@ -183,6 +201,16 @@ export function investigate(
   findings.receiptValid = isCountersigned(findings.key, jws, manifest, verifiedRoots, findings)
 }
 
+/** What only the holder of a foreign key can bring about; tokens that its owner makes for others come in all the time. */
+const betrayals: readonly Reason[] = ['issuer_mismatch', 'key_blocked', 'key_revoked']
+
+/** The same for a token of an issuer that is not ours, whose signature is of interest where it betrays a thief. */
+export function investigateForeign(findings: Findings, reason: Reason, mayVerify: () => boolean): void {
+  const { jws, key, signatureValid } = findings
+  if (jws === undefined || key === undefined || signatureValid !== undefined) return
+  if (betrayals.includes(reason) && mayVerify()) findings.signatureValid = isSignedBy(key, jws)
+}
+
 const tokenTypesByMediaType: ReadonlyMap<string, TokenType> = new Map(
   Object.entries(headerTypes).map(([type, typ]) => [mediaType(typ), type as TokenType]),
 )
@@ -221,17 +249,17 @@ function checkKeyState(key: ManifestKey, now: number): void {
   if (now >= verifyUntil) throw new Refusal('key_retired', { kid })
 }
 
-function checkAudience({ kid }: ManifestKey, named: readonly string[], own: readonly string[]): void {
+export function checkAudience({ kid }: VouchingKey, named: readonly string[], own: readonly string[]): void {
   if (!named.some((audience) => own.includes(audience))) throw new Refusal('audience_mismatch', { kid })
 }
 
-function checkSignature(key: ManifestKey, jws: UncheckedJws, findings: Findings): void {
+export function checkSignature(key: VouchingKey, jws: UncheckedJws, findings: Findings): void {
   findings.signatureValid = isSignedBy(key, jws)
   if (!findings.signatureValid) throw new Refusal('signature_invalid', { kid: key.kid })
 }
 
 function isSignedBy(
-  { algorithm, publicKey }: ManifestKey,
+  { algorithm, publicKey }: VouchingKey,
   { signingInput, signature }: UncheckedJws,
 ): boolean {
   return verifySignature(algorithm, publicKey, signingInput, signature)
@@ -260,7 +288,7 @@ function checkLog({ kid }: ManifestKey, place: LogPlace | undefined, { logs }: M
 
 /** Whether a witness of the manifest countersigned the entry that this very token must have in its log. */
 function isCountersigned(
-  key: ManifestKey,
+  key: VouchingKey,
   jws: UncheckedJws,
   manifest: Manifest,
   verifiedRoots: VerifiedRoots,
@@ -289,17 +317,17 @@ function isCountersigned(
   }
 }
 
-function checkTime({ kid }: ManifestKey, claims: Claims, now: number, toleranceSeconds: number): void {
+export function checkTime({ kid }: VouchingKey, claims: Claims, now: number, toleranceSeconds: number): void {
   if (now >= endOf(claims) + toleranceSeconds) throw new Refusal('expired', { kid })
   if (now < startOf(claims) - toleranceSeconds) throw new Refusal('not_yet_valid', { kid })
 }
 
-function endOf({ expiresAt = Number.POSITIVE_INFINITY }: Claims): number {
+export function endOf({ expiresAt = Number.POSITIVE_INFINITY }: Claims): number {
   return expiresAt
 }
 
 /** A token is good from when it says; one from the future is not good yet. */
-function startOf({ issuedAt, notBefore }: Claims): number {
+export function startOf({ issuedAt, notBefore }: Claims): number {
   return Math.max(issuedAt, notBefore ?? 0)
 }
 
@@ -332,14 +360,14 @@ function checkAncestors(key: ManifestKey, claims: Claims, manifest: Manifest): v
 }
 
 /** Asked last of what is about the past, and again of what was accepted before. */
-function checkDenials(key: ManifestKey, claims: Claims, denials: DenialSource | undefined): void {
+export function checkDenials(key: VouchingKey, claims: Claims, denials: DenialSource | undefined): void {
   const reason = denialOf(key, claims, denials)
   if (reason !== undefined) throw new Refusal(reason, { kid: key.kid })
 }
 
 /** Why somebody who may has denied the token, if so. */
 export function denialOf(
-  { kid }: ManifestKey,
+  { kid, thumbprint }: VouchingKey,
   { issuer, subject, session, issuedAt, ancestors }: Claims,
   denials: DenialSource | undefined,
 ): DenialReason | undefined {
@@ -349,7 +377,9 @@ export function denialOf(
     const reason = denials.reasonFor({ issuer, subject, session, ...each })
     if (reason !== undefined) return reason
   }
-  return undefined
+  // A transmitter may name a key by what it is instead of what it is called.
+  if (thumbprint === undefined) return undefined
+  return denials.reasonFor({ issuer, subject, session, issuedAt, kid: thumbprint })
 }
 
 function concerns({ realm, kid, tenant, subject }: Cutoff, key: ManifestKey, claims: Claims): boolean {
@@ -361,8 +391,8 @@ function concerns({ realm, kid, tenant, subject }: Cutoff, key: ManifestKey, cla
   )
 }
 
-function checkSender(
-  { kid, realm }: ManifestKey,
+export function checkSender(
+  { kid, realm }: VouchingKey,
   claims: Claims,
   { boundRealms }: Question,
   confirmation: Confirmation | undefined,
@@ -374,7 +404,7 @@ function checkSender(
 /** A manifest from further in the future than this shows that the own clock is wrong, and no time here can be judged. */
 const CLOCK_BEHIND_SECONDS_MAX = 60
 
-function checkFreshness({ issuedAt, expiresAt }: Manifest, { now, stale }: World): void {
+export function checkFreshness({ issuedAt, expiresAt }: Manifest, { now, stale }: World): void {
   if (stale || now >= expiresAt || now < issuedAt - CLOCK_BEHIND_SECONDS_MAX)
     throw new Refusal('manifest_stale')
 }
