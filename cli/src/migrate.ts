@@ -449,11 +449,11 @@ async function destroy({ realm, data }: Migration): Promise<void> {
 async function prove(migration: Migration, { keys, target }: Standing): Promise<void> {
   const [signer] = await readRunning(migration)
   const old = keys.filter((key) => key.signer !== target)
-  const isEnded = old.every(({ state }) => state === 'retired' || state === 'revoked')
+  const isEnded = old.every(({ state }) => state === 'revoked')
   printAll([
     `${migration.realm} signs in ${migration.to.keystore}`,
     `  protection ${signer?.protection}, signer ${signer?.identity}, keys ${signer?.keys?.length ?? 0}`,
     `  the charter names this signer alone, and no other runs`,
-    `  of ${old.length} old keys ${isEnded ? 'none verifies anything any more' : 'some still count'}, and none is left to sign with`,
+    `  of ${old.length} old keys ${isEnded ? 'each is revoked' : 'some still count'}, and none is left to sign with`,
   ])
 }

@@ -112,10 +112,11 @@ test('a realm moves with a key that signs at every moment, and ends with none of
   const { steps, end } = run({ isEarly: false, isRevoking: false })
   assert.deepEqual(steps, [
     ...['make', 'configure', 'name', 'await-keys', 'await-caches', 'hand-over', 'hand-over'],
-    ...['retire', 'retire', 'await-expiry', 'unname', 'unconfigure', 'destroy'],
+    ...['retire', 'retire', 'await-expiry', 'revoke', 'revoke', 'revoke', 'revoke'],
+    ...['unname', 'unconfigure', 'destroy'],
   ])
   assert.deepEqual([end.running, end.chartered, end.leaving], [[NEW], [NEW], 0])
-  assert.ok(end.keys.every(({ signer, state }) => signer === NEW || state === 'retired'))
+  assert.ok(end.keys.every(({ signer, state }) => signer === NEW || state === 'revoked'))
 })
 
 test('with two people it waits for no cache, and after a theft for no token', () => {

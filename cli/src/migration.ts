@@ -75,6 +75,9 @@ export function nextStep(standing: Standing, { isEarly, isRevoking }: Wish): Ste
   const blocked = old.find(({ state }) => state === 'blocked')
   if (blocked !== undefined) return { step: 'revoke', kid: blocked.kid }
   if (old.length > 0) return { step: 'await-expiry', until: Math.max(...old.map((key) => key.verifyUntil)) }
+  // Retired is as good to a validator. Revoked says to everybody that nothing brings this key back.
+  const retired = keys.find(({ signer, state }) => signer !== target && state === 'retired')
+  if (retired !== undefined) return { step: 'revoke', kid: retired.kid }
   if (chartered.length > 1) return { step: 'unname' }
   if (!isAloneConfigured || running.length > 1) return { step: 'unconfigure' }
   return { step: leaving > 0 ? 'destroy' : 'done' }

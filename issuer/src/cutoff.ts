@@ -32,12 +32,14 @@ function isCutOff({ before, kid, realm, tenant, subject }: Cutoff, signIn: SignI
 
 /**
  * Whether the key was killed and could sign when this sign-in began. The second of the kill counts as before it. A key that
- * was blocked while it stood ready counts from when it might have signed: the manifest does not say that it never did.
+ * was blocked while it stood ready counts from when it might have signed: the manifest does not say that it never did. One
+ * that had retired when it was revoked ends nothing: it left in good order, and opens nothing since.
  */
 function fell(key: ManifestKey, { realm, tenant, at }: SignIn): boolean {
   const killedAt = key.blocked?.at ?? key.revoked?.at
   return (
     killedAt !== undefined &&
+    killedAt <= key.verifyUntil &&
     key.realm === realm &&
     key.tenants.includes(tenant) &&
     key.tokenTypes.some((type) => type === 'access' || type === 'id') &&

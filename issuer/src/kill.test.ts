@@ -150,6 +150,7 @@ test('R3: which sign-ins fall with a key: of its realm and tenants, while it cou
     state: 'blocked' as const,
     notBefore: 100,
     signUntil: 300,
+    verifyUntil: 400,
     blocked: { at: 200, reason: 'stolen', by: 'olga' },
   }
   const signedIn = { realm: 'enterprise', tenant: tenants.fabrikam, subject: 'somebody', at: 150 }
@@ -167,6 +168,8 @@ test('R3: which sign-ins fall with a key: of its realm and tenants, while it cou
   const revokedLater = { revoked: { at: 250, reason: 'stolen' } }
   assert.equal(ends({ at: 210 }, revokedLater), false, 'blocked before: since then it was good for nothing')
   assert.equal(ends({ at: 210 }, { ...revokedLater, blocked: undefined }), true)
+  const retiredBefore = { blocked: undefined, revoked: { at: 401, reason: 'moved elsewhere' } }
+  assert.equal(ends({ at: 210 }, retiredBefore), false, 'it had retired in good order')
 })
 
 async function exchange(token: string, clientId: string = clientIds.mailService): Promise<string> {
