@@ -4,12 +4,13 @@
  */
 
 import assert from 'node:assert/strict'
-import { hash } from 'node:crypto'
+import { createPublicKey, hash } from 'node:crypto'
 import { after, test } from 'node:test'
 import { decode } from '@countersign/validator/base64url'
 import { decodeEntry } from '@countersign/validator/entry'
-import { issuers, mailAudience, tenants } from '@countersign/validator/testing'
+import { createTestKey, issuers, mailAudience, tenants } from '@countersign/validator/testing'
 import fc from 'fast-check'
+import { draftToken } from './prepare.ts'
 import { openTestSigner } from './testing.ts'
 
 const signer = await openTestSigner()
@@ -225,6 +226,20 @@ test('T025: what is signed is what was understood, whatever the claims are besid
     }),
     { seed: 11, numRuns: 60 },
   )
+})
+
+test('of two issuers in one realm each has its own key, whichever is newer', () => {
+  const other = 'https://other.example'
+  const [first, second] = [issuers.consumer, other].map((issuer, at) => {
+    const key = createTestKey('ES256')
+    const publicKey = createPublicKey(key.privateKey)
+    return { ...world.draftKey(key, 'consumer'), publicKey, issuer, notBefore: now - 2 + at }
+  })
+  assert.ok(first !== undefined && second !== undefined)
+  for (const key of [first, second]) {
+    const claims = signer.claims({ iss: key.issuer })
+    assert.equal(draftToken({ type: 'access', claims }, [first, second], now).key.kid, key.kid)
+  }
 })
 
 test('an audience outside the key’s is refused, also beside one that is inside', async () => {

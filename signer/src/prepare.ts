@@ -14,7 +14,7 @@ import { isObject, type JsonObject, parseObject } from '@countersign/validator/j
 import { type Algorithm, algorithms } from '@countersign/validator/jws'
 import type { ManifestKey } from '@countersign/validator/manifest'
 import { Refusal } from '@countersign/validator/refusal'
-import { checkScope } from '@countersign/validator/scope'
+import { checkScope, fitsIssuer } from '@countersign/validator/scope'
 
 /** What an issuer wants signed. */
 export interface SigningRequest {
@@ -55,7 +55,7 @@ export function draftToken(request: unknown, keys: readonly ManifestKey[], now: 
   checkType(type, payload)
   checkNames(claims)
   checkClock(claims, now)
-  const key = pickKey(keys, type, alg)
+  const key = pickKey(keys, type, alg, claims.issuer)
   checkScope(key, {
     type,
     algorithm: alg,
@@ -107,11 +107,17 @@ function checkClock({ issuedAt }: Claims, now: number): void {
     throw new LineError('clock_off', `iat differs from the signer's clock by more than a minute`)
 }
 
-/** The newest of those that sign this type; with none, one that names what is out of scope. */
-function pickKey(keys: readonly ManifestKey[], type: TokenType, algorithm: Algorithm): ManifestKey {
+/** The newest of those that sign this type for this issuer; with none, one that names what is out of scope. */
+function pickKey(
+  keys: readonly ManifestKey[],
+  type: TokenType,
+  algorithm: Algorithm,
+  issuer: string,
+): ManifestKey {
   const able = keys.filter((key) => key.algorithm === algorithm)
-  const fitting = able.filter((key) => key.tokenTypes.includes(type))
-  const [first, ...others] = fitting.length > 0 ? fitting : able
+  const ofType = able.filter((key) => key.tokenTypes.includes(type))
+  const fitting = ofType.filter((key) => fitsIssuer(key.issuer, issuer))
+  const [first, ...others] = [fitting, ofType, able].find(({ length }) => length > 0) ?? []
   if (first === undefined) throw new LineError('no_active_key', `no ${algorithm} key may sign now`)
   return others.reduce((newest, key) => (key.notBefore > newest.notBefore ? key : newest), first)
 }
