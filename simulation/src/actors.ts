@@ -396,8 +396,10 @@ export class Actors {
     this.#oracle.note(`a thief shows ${victim} version ${old.version}`)
     const interceptor: Interceptor = ({ url }, from) => {
       if (from.name !== victim || url.hostname !== 'authority') return undefined
+      if (url.pathname !== '/manifest' && url.pathname !== '/stream') return undefined
+      // What the authority has said, it has said, whoever brings it.
+      this.#oracle.onVouching(from, old.sent)
       if (url.pathname === '/manifest') return answerOf('application/json', old.text)
-      if (url.pathname !== '/stream') return undefined
       return answerOf('text/event-stream', `event: manifest\ndata: ${old.text}\n\n`)
     }
     network.interceptor = interceptor
@@ -491,16 +493,14 @@ export class Actors {
     authority.isHeldDown = true
     authority.crash(false)
     const newest = disk.copy()
-    const logged = this.#oracle.loggedVersion()
-    const { reserved, published } = versionsOf(disk) ?? { reserved: 0, published: 0 }
-    // What is under way now may still be logged.
-    const loggedMax = reserved > published ? logged + 1 : logged
     disk.restore(this.#backup)
+    const { published = 0 } = versionsOf(disk) ?? {}
     authority.boot()
     scheduler.after(random.between(2000, 60_000), init, () => {
       authority.isHeldDown = false
+      snapshotDatabases()
       // The copy was not old at all, and has been gone on from.
-      if (this.#oracle.loggedVersion() > loggedMax) return authority.boot()
+      if ((versionsOf(disk)?.published ?? 0) > published) return authority.boot()
       this.#oracle.note('the authority has its newest folder again')
       authority.crash(false)
       disk.restore(newest)

@@ -63,6 +63,7 @@ export interface Shown {
   readonly keys: ReadonlyMap<string, ShownKey>
   /** As it was delivered, with its freshness. */
   readonly text: string
+  readonly sent: Sent
 }
 
 /** A token as it left, or as a thief made it. */
@@ -131,8 +132,8 @@ export class Oracle {
     system.network.onRequest = (request) => this.#onRequest(request)
     system.network.onAnswer = (from, to, text, sent) => {
       if (from !== 'authority') return
-      this.#onAnswer(text)
-      if (text.includes('freshness')) this.#onVouching(to, sent)
+      this.#onAnswer(text, sent)
+      if (text.includes('freshness')) this.onVouching(to, sent)
     }
   }
 
@@ -351,11 +352,6 @@ export class Oracle {
     }
   }
 
-  /** Version of the newest manifest in the log. */
-  loggedVersion(): number {
-    return Math.max(0, ...this.#entries().map(({ kid, serial }) => (kid === MANIFESTS ? serial : 0)))
-  }
-
   /** The newest version that the witness is known to have applied. */
   acknowledgedBy(name: string): number {
     return this.#acknowledged.get(name) ?? 0
@@ -385,8 +381,10 @@ export class Oracle {
    * Until when the authority's word may be relied on. One that was held back passes for younger, but only by as much as the
    * clock of whoever hears it is behind.
    */
-  #onVouching(to: Host, { at, skewMilliseconds }: Sent): void {
-    const unseen = Math.min(this.#now() - at, Math.max(0, skewMilliseconds - to.skewMilliseconds))
+  onVouching(to: Host, { at, skewMilliseconds }: Sent): void {
+    // A manifest is never dated before the one it follows, so a clock that was ahead once shows for a while.
+    const ahead = Math.max(skewMilliseconds, this.#skews.get('authority')?.most ?? 0)
+    const unseen = Math.min(this.#now() - at, Math.max(0, ahead - to.skewMilliseconds))
     const until = at + unseen + (STALE_SECONDS_MAX + ROUNDING_SECONDS) * 1000
     this.#vouchedUntil.set(to.name, Math.max(until, this.#vouchedUntil.get(to.name) ?? 0))
   }
@@ -412,7 +410,7 @@ export class Oracle {
   }
 
   /** Notes each manifest in what the authority sends. */
-  #onAnswer(text: string): void {
+  #onAnswer(text: string, sent: Sent): void {
     for (const [, payload = ''] of text.matchAll(/"payload":"([\w-]+)"/g)) {
       if (this.#payloads.has(payload)) continue
       this.#payloads.add(payload)
@@ -431,6 +429,7 @@ export class Oracle {
         issuedAt: content.iat,
         keys: new Map(content.keys.map((key) => [key['kid'] as string, shownKey(key)])),
         text: text.slice(text.indexOf('{"payload"')).split('\n', 1)[0] as string,
+        sent,
       })
     }
   }
@@ -501,15 +500,15 @@ export class Oracle {
       )
       const now = after.keys.get(kid)?.state ?? 'gone'
       if (others.some(({ state }) => state === 'active') || now === 'blocked' || now === 'revoked') continue
-      // Of several versions only the last may have been shown: the key that took over may be the one that was killed.
-      const wasKilled = [...after.keys].some(
+      // Of several versions only the last may have been shown: the key that took over may be the one that a person ended.
+      const wasEnded = [...after.keys].some(
         ([other, { realm, issuer, state }]) =>
           realm === key.realm &&
           issuer === key.issuer &&
-          killed.has(state) &&
-          !killed.has(before.keys.get(other)?.state ?? ''),
+          (killed.has(state) || this.#retired.has(other)) &&
+          state !== before.keys.get(other)?.state,
       )
-      if (this.#retired.has(kid) || wasKilled) continue
+      if (this.#retired.has(kid) || wasEnded) continue
       const hadSuccessor = [...before.keys].some(
         ([next, { realm, issuer, state, notBefore, signUntil }]) =>
           state === 'published' &&
