@@ -15,6 +15,7 @@ import type { System } from './ready.ts'
 export { fetchAcks } from '@countersign/authority/client'
 export { agree } from './agree.ts'
 export { connectCrowd } from './crowd.ts'
+export { type Load, startLoad } from './load.ts'
 export { type Operated, operate, waitForAcknowledgements } from './operate.ts'
 export type { System }
 
