@@ -22,7 +22,7 @@ export interface Issuance {
   readonly tenant: string
   readonly issue: Issue
   readonly accessTokens: AccessTokens
-  /** Whether an ID token is one that we made, however old: see `hint.ts`. */
+  /** Whether an ID token is one that we made, however old: see the validator's `hint.ts`. */
   readonly validateHint: (token: string, clientId: string) => { header: JsonObject; payload: JsonObject }
   /** Seconds since the epoch. */
   readonly now: () => number

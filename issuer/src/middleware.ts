@@ -3,8 +3,8 @@
  * @module
  */
 
+import { KEY_SET_SECONDS } from '@countersign/validator/key-set'
 import { errors, type Provider } from 'oidc-provider'
-import { KEY_SET_SECONDS } from './keyset.ts'
 import { errorPage, pageHeaders, type Scene } from './pages.ts'
 import { routes } from './provider.ts'
 

@@ -4,6 +4,8 @@
  */
 
 import type { Logger } from '@countersign/service'
+import { createHintValidator } from '@countersign/validator/hint'
+import { keySetOf } from '@countersign/validator/key-set'
 import type { TrustSource } from '@countersign/validator/manifest'
 import type { Validator } from '@countersign/validator/validator'
 import type { Provider } from 'oidc-provider'
@@ -12,10 +14,9 @@ import type { Attempts } from './attempts.ts'
 import type { IssuerConfig, Secrets, Seed } from './config.ts'
 import { isEnded } from './cutoff.ts'
 import { registerTokenExchange } from './exchange.ts'
-import { createHintValidator } from './hint.ts'
 import { createIntrospection } from './introspection.ts'
 import { type Issue, issueThroughBroker } from './issuance.ts'
-import { keyPerAlgorithm, keySetOf } from './keyset.ts'
+import { keyPerAlgorithm } from './keyset.ts'
 import { answerErrors, serveKeySet } from './middleware.ts'
 import type { Scene } from './pages.ts'
 import { openPeople } from './people.ts'
@@ -136,7 +137,11 @@ export async function openTenant(
     now,
   })
   provider.use(answerErrors(scene))
-  provider.use(serveKeySet(() => keySetOf(trust.state?.manifest, config.realm, tenant.id)))
+  provider.use(
+    serveKeySet(() =>
+      keySetOf(trust.state?.manifest, config.realm, ({ tenants }) => tenants.includes(tenant.id)),
+    ),
+  )
   provider.use(
     createIntrospection({
       desk,

@@ -5,11 +5,10 @@
  * @module
  */
 
-import { decode } from '@countersign/validator/base64url'
-import type { JsonObject } from '@countersign/validator/json'
-import { parseObject } from '@countersign/validator/json'
-import type { TrustSource } from '@countersign/validator/manifest'
-import { createValidator } from '@countersign/validator/validator'
+import { decode } from './base64url.ts'
+import { type JsonObject, parseObject } from './json.ts'
+import type { TrustSource } from './manifest.ts'
+import { createValidator } from './validator.ts'
 
 /** Throws `Refusal`. */
 export function createHintValidator(realm: string, issuer: string, trust: TrustSource) {
