@@ -295,7 +295,7 @@ function isFor(htu: string, bases: readonly Base[], { target, host }: ProvenRequ
   if (proven === undefined) return false
   return bases.some(
     (base) =>
-      (host === undefined || URL.parse(`${base.scheme}//${host}`)?.host === base.host) &&
+      (host === undefined || parseUrl(`${base.scheme}//${host}`)?.host === base.host) &&
       normalize(base.text + target) === proven,
   )
 }
@@ -307,7 +307,7 @@ function isFor(htu: string, bases: readonly Base[], { target, host }: ProvenRequ
  */
 function normalize(text: string): string | undefined {
   if (!httpUrl.test(text)) return undefined
-  const url = URL.parse(text.replace(/[?#].*$/s, ''))
+  const url = parseUrl(text.replace(/[?#].*$/s, ''))
   return url?.href.replace(/%[0-9a-f]{2}/gi, (encoded) => {
     const character = String.fromCharCode(Number.parseInt(encoded.slice(1), 16))
     return /[A-Za-z0-9._~-]/.test(character) ? character : encoded.toUpperCase()
@@ -317,3 +317,7 @@ function normalize(text: string): string | undefined {
 /** No user, no backslash, nothing outside ASCII, and each `%` with its two digits. */
 const httpUrl =
   /^https?:\/\/(?:[\w.~!$&'()*+,;=:[\]-]|%[0-9a-f]{2})+(?:[/?#](?:[\w.~!$&'()*+,;=:@/?#[\]|{}^"-]|%[0-9a-f]{2})*)?$/i
+
+function parseUrl(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined
+}

@@ -4,8 +4,6 @@
  * @module
  */
 
-import { hash } from 'node:crypto'
-
 /** A proof that is good in itself and came with a good token. */
 export interface ShownProof {
   /** Names the proof: SHA-256 of its key's thumbprint and its `jti`, base64url. */
@@ -76,6 +74,7 @@ function emptyGeneration(): Generation {
   return { proofs: new Set(), countOf: new Map(), expiresAt: 0 }
 }
 
-function shorten(name: string): number {
-  return hash('sha256', name, 'buffer').readUIntBE(0, 6)
+/** The first bytes of what is a hash. */
+function shorten(hash: string): number {
+  return Buffer.from(hash.slice(0, 8), 'base64url').readUIntBE(0, 6)
 }
