@@ -15,7 +15,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { bindingsOf } from './bindings.ts'
 import type { GatewayConfig } from './config.ts'
 
-type AuthConfig = Pick<GatewayConfig, 'scopes' | 'network_header' | 'dpop' | 'client_certificate'>
+type AuthConfig = Pick<
+  GatewayConfig,
+  'scopes' | 'network_header' | 'original_request' | 'dpop' | 'client_certificate'
+>
 
 /** `/auth`, by whatever method; and `/auth/…`, since Envoy puts a path of its own in front of its client's. */
 export function serveAuth(http: FastifyInstance, validator: Validator, config: AuthConfig): void {
@@ -57,7 +60,7 @@ function guarded(request: FastifyRequest, config: AuthConfig): GuardedRequest {
   return {
     source: request,
     rawHeaders,
-    ...originalOf(request, config.dpop?.request),
+    ...originalOf(request, config.original_request),
     network: networkOf(request, config.network_header),
     peer: socket.remoteAddress,
   }
@@ -66,7 +69,7 @@ function guarded(request: FastifyRequest, config: AuthConfig): GuardedRequest {
 /** What the client asked the proxy for. */
 function originalOf(
   { method, url, raw: { rawHeaders } }: FastifyRequest,
-  headers: NonNullable<GatewayConfig['dpop']>['request'],
+  headers: GatewayConfig['original_request'],
 ): Pick<GuardedRequest, 'method' | 'target' | 'host'> {
   if (headers === undefined) return { method, target: url.replace(/^\/auth(?=\/)/, '') }
   // Several values, and it is nobody's word: nothing was proven for an empty one.

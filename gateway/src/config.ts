@@ -26,6 +26,14 @@ export const gatewayConfig = z.strictObject({
   introspection_clients: z.string().min(1).optional(),
   /** Header in which the proxy, overwriting what a client sent, names the client's address. For sightings alone. */
   network_header: headerName.optional(),
+  /**
+   * Headers in which the proxy, overwriting what a client sent, names the original request: method, path with query, and
+   * where it serves several hosts, which one. Left out: the proxy asks by the method of the original request, and by its
+   * path behind `/auth`, as Envoy does.
+   */
+  original_request: z
+    .strictObject({ method: headerName, uri: headerName, host: headerName.optional() })
+    .optional(),
   /** Realms of which only tokens that are bound to a key or certificate pass, besides `enterprise`. */
   bound_realms: z.array(z.string().min(1)).optional(),
   /** Lets tokens that are bound to nothing pass all the same. The value says why, and is warned of at each start. */
@@ -35,14 +43,6 @@ export const gatewayConfig = z.strictObject({
     .strictObject({
       /** Where clients find what is behind the proxy: scheme and host, and the path that the proxy strips. */
       base: z.array(z.url({ protocol: /^https?$/ })).min(1),
-      /**
-       * Headers in which the proxy, overwriting what a client sent, names the original request: method, path with query, and
-       * where it serves several hosts, which one. Left out: the proxy asks by the method of the original request, and by its
-       * path behind `/auth`, as Envoy does.
-       */
-      request: z
-        .strictObject({ method: headerName, uri: headerName, host: headerName.optional() })
-        .optional(),
       /** File (mode 0600), `{"secrets": [base64url of 32 bytes, …]}`: each proof needs a nonce by one of them. The first makes new ones. */
       nonce_secrets: z.string().min(1).optional(),
     })
