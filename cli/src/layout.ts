@@ -184,7 +184,8 @@ export function writeConfigs(
   write('gateway', {
     ...protectedService('gateway'),
     introspection_clients: introspectionClients,
-    dpop: { base: [audiences.mail], request: { method: 'x-original-method', uri: 'x-original-uri' } },
+    dpop: { base: [audiences.mail] },
+    original_request: { method: 'x-original-method', uri: 'x-original-uri' },
   })
   const mailboxes = join(data, 'webmail', 'mailboxes.json')
   writePrivate(
