@@ -38,6 +38,8 @@ export const usage = `countersign: token signing that stays safe when a signing 
                 --early            the new keys sign before every cache knows them
                 --revoke           end the old keys, tokens and sign-ins at once: after a theft
   key prune   drop keys that have ended                  --kid KID ... --reason TEXT
+  validator enrol  let a service of one's own decide about tokens
+                --name NAME --folder DIR  where its key and the trust anchor go (NAME)
   validator remove  wait for a validator no longer       --name NAME --reason TEXT
   break-glass  for a while, keys of a realm sign at once --realm REALM --minutes N --reason TEXT
   charter propose  what the realms may ever sign         --file FILE

@@ -12,6 +12,7 @@ import {
   approve as sign,
   writeApproval,
 } from '@countersign/validator/approval'
+import { enrolValidator } from './enrol.ts'
 import { describe, type InForce, indent, printAll, propose, readInForce, readPerson } from './proposal.ts'
 import { readSystem } from './system.ts'
 
@@ -48,10 +49,12 @@ export async function widenKey(op: 'lift' | 'activate' | 'prune', args: readonly
   })
 }
 
-/** `countersign validator remove`. */
+/** `countersign validator enrol|remove`. */
 export async function validator(args: readonly string[]): Promise<void> {
   const [operation, ...rest] = args
-  if (operation !== 'remove') throw new Error(`validator takes remove, not ${operation ?? 'nothing'}`)
+  if (operation === 'enrol') return enrolValidator(rest)
+  if (operation !== 'remove')
+    throw new Error(`validator takes enrol or remove, not ${operation ?? 'nothing'}`)
   const { values } = parseArgs({ args: [...rest], options: { ...common, name: { type: 'string' } } })
   const { name } = values
   if (name === undefined) throw new Error('remove needs --name NAME')
