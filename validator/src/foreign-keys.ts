@@ -48,8 +48,24 @@ export interface KeyFollowerOptions {
   /** Instead of the origins of all URLs. */
   readonly loopback?: string | undefined
   readonly onProblem?: ((problem: Error) => void) | undefined
+  /** Hears of the end of each fetch, good or bad. */
+  readonly onFetched?: (() => void) | undefined
+  readonly clock?: Clock | undefined
+}
+
+export interface Clock {
   /** Milliseconds, on a clock that never jumps. */
-  readonly monotonic?: (() => number) | undefined
+  monotonic(): number
+  /** Calls back once. Gives back how to prevent that. */
+  after(milliseconds: number, act: () => void): () => void
+}
+
+const systemClock: Clock = {
+  monotonic: () => performance.now(),
+  after: (milliseconds, act) => {
+    const timer = setTimeout(act, milliseconds).unref()
+    return () => clearTimeout(timer)
+  },
 }
 
 const REFRESH_SECONDS = 300
@@ -65,7 +81,7 @@ const KID_CHARACTERS_MAX = 256
 /** Starts to follow at once. Its timers keep no process alive. */
 export function followKeys(options: KeyFollowerOptions): KeyFollower {
   const { refreshSeconds = REFRESH_SECONDS, ageSecondsMax = AGE_SECONDS_MAX } = options
-  const { monotonic = () => performance.now(), onProblem = () => {} } = options
+  const { clock = systemClock, onProblem = () => {} } = options
   const ending = new AbortController()
   let settle = (): void => {}
   let fail = (_: Error): void => {}
@@ -78,15 +94,15 @@ export function followKeys(options: KeyFollowerOptions): KeyFollower {
   let fetchedAt = Number.NEGATIVE_INFINITY
   let askedAt = Number.NEGATIVE_INFINITY
   let isFetching = false
-  let timer: NodeJS.Timeout | undefined
+  let cancel = (): void => {}
   let wakesAt = Number.POSITIVE_INFINITY
 
   async function fetchKeys(): Promise<void> {
-    clearTimeout(timer)
+    cancel()
     wakesAt = Number.POSITIVE_INFINITY
     isFetching = true
     // Of before the question: what was removed while the answer was on its way counts as removed then.
-    askedAt = monotonic()
+    askedAt = clock.monotonic()
     const startedAt = askedAt
     try {
       const set = await fetchSet(options, ending.signal)
@@ -100,14 +116,15 @@ export function followKeys(options: KeyFollowerOptions): KeyFollower {
     wakeAfter(
       fetchedAt === startedAt ? refreshSeconds * 1000 * (1 - JITTER * Math.random()) : PAUSE_MILLISECONDS,
     )
+    options.onFetched?.()
   }
 
   function wakeAfter(milliseconds: number): void {
-    const at = monotonic() + milliseconds
+    const at = clock.monotonic() + milliseconds
     if (ending.signal.aborted || isFetching || at >= wakesAt) return
-    clearTimeout(timer)
+    cancel()
     wakesAt = at
-    timer = setTimeout(() => void fetchKeys(), Math.max(0, milliseconds)).unref()
+    cancel = clock.after(Math.max(0, milliseconds), () => void fetchKeys())
   }
 
   void fetchKeys()
@@ -115,13 +132,13 @@ export function followKeys(options: KeyFollowerOptions): KeyFollower {
     find: (kid) => keys?.get(kid),
     get isStale() {
       // Written so that an age which is no number counts as too old.
-      return keys === undefined || !(monotonic() - fetchedAt <= ageSecondsMax * 1000)
+      return keys === undefined || !(clock.monotonic() - fetchedAt <= ageSecondsMax * 1000)
     },
-    miss: () => wakeAfter(askedAt + PAUSE_MILLISECONDS - monotonic()),
+    miss: () => wakeAfter(askedAt + PAUSE_MILLISECONDS - clock.monotonic()),
     ready: () => first,
     stop: () => {
       ending.abort()
-      clearTimeout(timer)
+      cancel()
       fail(new Error('the keys are followed no more'))
     },
   }
