@@ -18,6 +18,7 @@ const refused: Readonly<Record<string, string | Uint8Array>> = {
   'T054 a member twice inside an object': '{"cnf":{"jkt":"a","jkt":"b"}}',
   'T054 a member twice inside an array': '{"keys":[{"a":1},{"a":1,"a":2}]}',
   'T054 a member twice with spaces before its colon': '{"a" :1, "a"\t:2}',
+  'T054 a member twice with a space before one of its colons': '{"a":1,"a" :2}',
   'T057 a member twice, once escaped': '{"iss":"a","\\u0069ss":"b"}',
   'T057 a member twice, escaped in two ways': '{"\\u0069ss":"a","i\\u0073s":"b"}',
   'T057 a member twice around a quote in a string': '{"a":"\\"","a":1}',
