@@ -46,6 +46,9 @@ before(async () => {
   await bash(enrol, folder)
   token = await bash(`${obtain}\nprintf %s "$token"`, folder)
   for (const page of pages) layOut(page)
+  mkdirSync(join(folder, 'migration'))
+  for (const [at, code] of blocks('../migration/express-oauth2-jwt-bearer', 'ts').entries())
+    writeFileSync(join(folder, 'migration', `${at}.ts`), code)
 })
 after(async () => {
   for (const { child } of servers.values()) child.kill()
@@ -62,7 +65,7 @@ test('each page fits on one, and is code for the most part that compiles with th
     types: ['node'],
     typeRoots: [join(root, 'node_modules/@types')],
   }
-  const include = pages.map((page) => `${page}/*.ts`)
+  const include = [...pages, 'migration'].map((page) => `${page}/*.ts`)
   writeFileSync(
     join(folder, 'tsconfig.json'),
     JSON.stringify({ extends: join(root, 'tsconfig.json'), compilerOptions: options, include }),
