@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { wishesSchema } from '../cli/src/config.ts'
 import { documents, readEvidence, rowsOf, withEvidence } from '../tools/evidence.ts'
+import { page as reasonsDocument, reasonsPage } from '../tools/reasons.ts'
 import { root } from '../tools/source.ts'
 
 const pages = globSync(['*.md', '*/README.md', 'docs/**/*.md', 'spec/**/*.md'], { cwd: root }).sort()
@@ -97,6 +98,10 @@ for (const document of documents) {
     assert.deepEqual(astray, [])
   })
 }
+
+test('docs: the page of reasons says what the code does (node tools/reasons.ts rewrites it)', () => {
+  assert.equal(read(reasonsDocument), reasonsPage())
+})
 
 test('docs: every attack has its row, and no attack of groups A to G is open', () => {
   const page = read('docs/attacks.md')
