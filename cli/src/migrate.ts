@@ -9,7 +9,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { fetchProposals, sendProposal } from '@countersign/authority/client'
+import { type AuthorityError, fetchProposals, sendProposal } from '@countersign/authority/client'
 import { openBrokerAdmin, type SignerStatus } from '@countersign/broker/client'
 import { isTokenUri } from '@countersign/signer/client'
 import { APPROVAL_SECONDS_MAX, approve as signApproval, writeApproval } from '@countersign/validator/approval'
@@ -263,7 +263,7 @@ async function take(step: Step, migration: Migration, { authority }: System): Pr
     case 'activate':
       return activate(step.kid, migration, authority, reason)
     case 'hand-over':
-      return void (await operate(authority, { op: 'rotate', realm, reason }, operator))
+      return handOver(step.kid, authority, reason, operator)
     case 'retire':
     case 'revoke':
       return void (await operate(authority, { op: step.step, kid: step.kid, reason }, operator))
@@ -361,6 +361,21 @@ async function changeSigners(
   await carriedOut(async () => (await readInForce(ready)).charter.version > charter.version, authority)
 }
 
+/** Unless the key's turn has come by itself in the meantime, or the authority's clock says that it has not come yet. */
+async function handOver(
+  kid: string,
+  authority: System['authority'],
+  reason: string,
+  operator: string | undefined,
+): Promise<void> {
+  try {
+    await operate(authority, { op: 'rotate', kid, reason }, operator)
+  } catch (error) {
+    const { code } = error as Partial<AuthorityError>
+    if (code !== 'no_next_key' && code !== 'activation_too_early') throw error
+  }
+}
+
 async function activate(
   kid: string,
   { ready, operators }: Migration,
@@ -383,10 +398,16 @@ async function activate(
     (document, { privateKey }) => signApproval(document, privateKey),
     payload,
   ) as SignedDocument
-  await propose(authority, approved)
-  const isActive = async (): Promise<boolean> =>
+  const hasBegun = async (): Promise<boolean> =>
     (await readInForce(ready)).manifest.keys.get(kid)?.state !== 'published'
-  await carriedOut(isActive, authority)
+  try {
+    await propose(authority, approved)
+  } catch (error) {
+    // Its turn may have come by itself in the meantime.
+    if (await hasBegun()) return
+    throw error
+  }
+  await carriedOut(hasBegun, authority)
 }
 
 /** Those that were named, or the first who may: who else is needed is told by the proposal. */

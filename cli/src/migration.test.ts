@@ -61,11 +61,8 @@ function after(step: Step, realm: Standing): Standing {
       return { ...realm, keys: [...keys, ...made] }
     }
     case 'activate':
+    case 'hand-over':
       return { ...realm, keys: handOver(step.kid.split(' ')[0] as string, step.kid) }
-    case 'hand-over': {
-      const ripe = keys.find((key) => key.signer === NEW && key.state === 'published' && key.notBefore <= now)
-      return { ...realm, keys: handOver(ripe?.slot as string, ripe?.kid as string) }
-    }
     case 'retire':
       return { ...realm, keys: change(step.kid, { state: 'retired' }) }
     case 'revoke':

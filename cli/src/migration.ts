@@ -45,11 +45,11 @@ export interface Wish {
 }
 
 export type Step =
-  | { readonly step: 'make' | 'configure' | 'name' | 'await-keys' | 'hand-over' | 'unname' | 'unconfigure' }
+  | { readonly step: 'make' | 'configure' | 'name' | 'await-keys' | 'unname' | 'unconfigure' }
   | { readonly step: 'destroy' | 'done' }
   /** Until this time, in seconds since the epoch. */
   | { readonly step: 'await-caches' | 'await-expiry'; readonly until: number }
-  | { readonly step: 'activate' | 'retire' | 'revoke'; readonly kid: string }
+  | { readonly step: 'hand-over' | 'activate' | 'retire' | 'revoke'; readonly kid: string }
 
 export function nextStep(standing: Standing, { isEarly, isRevoking }: Wish): Step {
   const { target, isConfigured, isAloneConfigured, running, chartered, keys, leaving, now } = standing
@@ -61,7 +61,7 @@ export function nextStep(standing: Standing, { isEarly, isRevoking }: Wish): Ste
       ({ slot, state, signer }) => slot === signing.slot && state === 'published' && signer === target,
     )
     if (next === undefined) return { step: 'await-keys' }
-    if (now >= next.notBefore) return { step: 'hand-over' }
+    if (now >= next.notBefore) return { step: 'hand-over', kid: next.kid }
     return isEarly ? { step: 'activate', kid: next.kid } : { step: 'await-caches', until: next.notBefore }
   }
   const old = keys.filter(
