@@ -8,7 +8,10 @@ import { randomBytes } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { type ApprovalTarget, approve, writeApproval } from '@countersign/validator/approval'
 import type { Enrolment } from '@countersign/validator/enrolment'
+import { createProviderKey, signAs, startFakeProvider } from '@countersign/validator/fake-provider'
 import { type Follower, followManifest } from '@countersign/validator/follow'
+import { entra, fetchFromLoopback } from '@countersign/validator/issuers'
+import { acceptWithoutReceipt, createValidator } from '@countersign/validator/validator'
 import { startTestAuthority, type TestAuthority } from './testing.ts'
 
 const iss = 'https://login.microsoftonline.com/{tenantid}/v2.0'
@@ -73,6 +76,76 @@ test('R1: one person blocks a key that is not ours, every validator hears of it,
   await authority.command({ op: 'block', iss, kid, reason: 'stolen after all' })
   await authority.restart()
   assert.equal(authority.manifest.foreign.blocked.length, 1, 'a restart keeps it')
+})
+
+test('R1 T118: a stolen key of Entra dies at twenty validators in one command, and ends what is open there, long before its owner removes it', async (t) => {
+  const authority = await startTestAuthority(t)
+  const microsoft = 'https://login.microsoftonline.com'
+  const tenant = '8eaef023-2b34-4da1-9baa-8bc8c9d6a490'
+  const audience = 'api://orders'
+  const provider = await startFakeProvider({
+    issuer: `${microsoft}/${tenant}/v2.0`,
+    metadataPath: `/${tenant}/v2.0/.well-known/openid-configuration`,
+    keySet: `${microsoft}/${tenant}/discovery/v2.0/keys`,
+  })
+  t.after(() => provider.stop())
+  const stolen = createProviderKey(kid, 'RS256', { issuer: iss })
+  provider.keys = [stolen.shown]
+  const followers = await Promise.all(
+    Array.from({ length: 20 }, (_, nth) => follow(t, authority, `validator-${nth}`)),
+  )
+  const validators = followers.map((trust) => {
+    const validator = createValidator({
+      issuers: [entra({ tenants: [tenant], [fetchFromLoopback]: provider.origin })],
+      audience,
+      [acceptWithoutReceipt]: 'Entra countersigns nothing',
+      trust,
+    })
+    t.after(validator.stop)
+    return validator
+  })
+  await Promise.all(validators.map((validator) => validator.ready()))
+  const now = Math.floor(Date.now() / 1000)
+  const forge = (sub: string): string =>
+    signAs(
+      stolen,
+      { typ: 'JWT' },
+      {
+        iss: `${microsoft}/${tenant}/v2.0`,
+        aud: audience,
+        tid: tenant,
+        sub,
+        iat: now,
+        nbf: now,
+        exp: now + 3600,
+        azp: 'thief',
+        scp: 'orders.read',
+        ver: '2.0',
+      },
+    )
+  const shown = forge('victim')
+  const endings = validators.map((validator) => {
+    const { signal } = validator.hold(validator.validate(shown))
+    return new Promise<number>((resolve) => {
+      signal.addEventListener('abort', () => resolve(performance.now()))
+    })
+  })
+  const startedAt = performance.now()
+  const { body } = await authority.command({ op: 'block', iss, kid, reason: 'stolen' })
+  const ended = await Promise.all(endings)
+  for (const validator of validators) {
+    for (const token of [shown, forge('another')]) {
+      assert.throws(() => validator.validate(token), { reason: 'key_blocked' })
+    }
+  }
+  await authority.allAcknowledged()
+  assert.equal(authority.manifest.version, body['version'])
+  const [last, acknowledged] = [Math.max(...ended) - startedAt, performance.now() - startedAt]
+  t.diagnostic(
+    `20 validators refuse it, and what was open is closed, after ${Math.round(last)} ms; all acknowledged after ${Math.round(acknowledged)} ms`,
+  )
+  assert.ok(last < 3000)
+  assert.deepEqual(provider.keys, [stolen.shown], 'its owner shows it still')
 })
 
 test('R1: a block key of the charter, such as the sentinel has, blocks a key that is not ours and cuts nothing off', async (t) => {

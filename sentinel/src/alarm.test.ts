@@ -119,6 +119,8 @@ test('R5: the policy orders a block once, and again only if the key is live afte
   }
   await raise(found({ reason: 'issuer_mismatch' }))
   await raise(found({ kid: null }))
+  // A key that is not ours: nobody would know whose is meant.
+  await raise(found({ realm: null }))
   assert.deepEqual(await orders(), [])
   await raise(found(), found())
   assert.deepEqual(await orders(), [{ kid, reason: 'receipt_missing', version: null }])

@@ -143,7 +143,8 @@ export function createAlarm({ database, policy, trust, isDelivered, now }: Alarm
   async function orderBlocks(session: Session, findings: readonly Finding[]): Promise<void> {
     const manifest = trust.state?.manifest
     for (const { kid, realm, reason } of findings) {
-      if (kid === null || !policy.auto_block.some((blocked) => blocked === reason)) continue
+      // A key without a realm is not ours: whether an incident of others ends their key here, a person says.
+      if (kid === null || realm === null || !policy.auto_block.some((blocked) => blocked === reason)) continue
       const state = manifest?.keys.get(kid)?.state
       if (state === 'blocked' || state === 'revoked' || state === 'retired') continue
       const order = { realm, reason, ordered_ms: now(), version: null, settled_ms: null, failure: null }

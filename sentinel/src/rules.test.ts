@@ -72,6 +72,17 @@ test('F9 T095: a witnessed token of a type that its key may not sign is out of s
   assert.equal(ruleOf({ ...sighting, tokenType: 'access' }), undefined)
 })
 
+test('F1 T084: of issuers that are not ours, a key that speaks for another is an alarm, and what comes in anyway is none', () => {
+  const judge = (verdict: 'accepted' | Reason, signatureValid?: boolean) =>
+    judgeSighting({ verdict, at: 0, kid: 'yreX2PsLi-qkbR8QDOmB_ySxp8Q', signatureValid }, undefined, 'orders')
+  const finding = judge('issuer_mismatch', true)
+  assert.deepEqual([finding?.rule, finding?.realm], ['out_of_scope', null])
+  for (const verdict of ['tenant_mismatch', 'lifetime_too_long', 'audience_mismatch'] as const)
+    assert.equal(judge(verdict), undefined, verdict)
+  for (const verdict of ['accepted', 'key_blocked', 'issued_before_cutoff', 'expired'] as const)
+    assert.equal(judge(verdict, true), undefined, verdict)
+})
+
 test('T119: whose key it is, the manifest says and not the report', () => {
   const sighting = {
     verdict: 'receipt_missing',
