@@ -13,11 +13,11 @@
  * @module
  */
 
-import type { Refusal } from '@countersign/validator'
+import { streamEvents } from '@countersign/validator/sse'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AccessRecord } from './access.ts'
-import { type Mailboxes, type Message, newerThan } from './mailbox.ts'
+import { type Mailboxes, newerThan } from './mailbox.ts'
 
 export interface Events {
   readonly validator: Validator
@@ -31,8 +31,6 @@ export interface Events {
 }
 
 const STREAMS_MAX = 1000
-/** A reader that leaves so much unread is cut off. */
-const UNREAD_BYTES_MAX = 1024 * 1024
 
 export function serveEvents(
   http: FastifyInstance,
@@ -50,40 +48,24 @@ export function serveEvents(
     const after = request.headers['last-event-id'] ?? request.query.after
     let last = typeof after === 'string' ? after : mailbox.messages.at(-1)?.id
     const { raw } = reply.hijack()
-    raw.writeHead(200, {
-      'content-type': 'text/event-stream',
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-    })
-    raw.write(': mail\n\n')
     streams.add(raw)
-    const hold = validator.hold(token)
+    raw.once('close', () => streams.delete(raw))
+    const events = streamEvents(validator, token, raw)
 
     function sendNew(): void {
       const messages = newerThan(mailboxes.open(token as ValidatedToken)?.messages ?? [], last)
       if (messages.length === 0) return
-      if (raw.writableLength > UNREAD_BYTES_MAX) return void raw.destroy()
       try {
         accesses.add(token as ValidatedToken, messages, request.ip)
       } catch {
         // What cannot be recorded is not shown.
         return void raw.destroy()
       }
-      for (const message of messages) raw.write(toEvent(message))
+      for (const message of messages) events.send({ id: message.id, event: 'mail', data: message })
       last = messages.at(-1)?.id
     }
 
-    const leave = mailboxes.onChange(sendNew)
-    hold.signal.addEventListener('abort', () => {
-      const { reason } = hold.signal.reason as Refusal
-      raw.end(`event: end\ndata: ${JSON.stringify({ reason })}\n\n`)
-    })
-    raw.on('error', () => raw.destroy())
-    raw.once('close', () => {
-      hold.release()
-      leave()
-      streams.delete(raw)
-    })
+    events.signal.addEventListener('abort', mailboxes.onChange(sendNew))
     sendNew()
     return reply
   })
@@ -91,9 +73,4 @@ export function serveEvents(
   http.addHook('preClose', async () => {
     for (const raw of streams) raw.destroy()
   })
-}
-
-function toEvent(message: Message): string {
-  // An id is one line, whatever the file of mailboxes says.
-  return `id: ${message.id.replace(/[\r\n\0]/g, '')}\nevent: mail\ndata: ${JSON.stringify(message)}\n\n`
 }
