@@ -5,6 +5,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
 import {
   createServer,
@@ -21,8 +22,10 @@ import { createAdaptorServer } from '@hono/node-server'
 import express, { type ErrorRequestHandler } from 'express'
 import fastify from 'fastify'
 import { Hono } from 'hono'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose'
 import Koa from 'koa'
 import { WebSocketServer } from 'ws'
+import { dpop } from './dpop.ts'
 import * as forExpress from './express.ts'
 import * as forFastify from './fastify.ts'
 import { createGuard, type Guard } from './guard.ts'
@@ -69,6 +72,7 @@ const frameworks: Readonly<Record<string, (guards: Guards) => Promise<App>>> = {
     app.use(protect(any))
     const router = express.Router()
     app.use(router)
+    app.use('/deep', router)
     router.get(
       '/mail',
       protect(any, (asked, answer) => void answer.json(open(asked.token))),
@@ -240,7 +244,7 @@ async function listening(server: Server, errors: EventEmitter): Promise<App> {
 const nextOf = (errors: EventEmitter) => async (): Promise<unknown> => (await once(errors, 'failed'))[0]
 
 /** A world, its validator, and the application in one framework. */
-async function start(name: string) {
+async function start(name: string, isBound = false) {
   const world = createTestWorld()
   const sightings: Sighting[] = []
   let isBroken = false
@@ -257,7 +261,11 @@ async function start(name: string) {
     now: () => world.now,
     onSighting: (sighting) => sightings.push(sighting),
   })
-  const any = createGuard(validator, { now: () => world.now })
+  const now = (): number => world.now
+  const any = createGuard(validator, {
+    now,
+    bindings: isBound ? [dpop({ base: 'https://mail.example', now })] : [],
+  })
   const app = await (frameworks[name] as (guards: Guards) => Promise<App>)({
     any,
     send: any.requiring({ scopes: ['mail.read', 'mail.send'] }),
@@ -552,6 +560,40 @@ for (const name of Object.keys(frameworks)) {
     world.setState(world.keys.consumer.kid, 'blocked')
     const answer = await askWith('/mail', token)
     assert.deepEqual([answer.status, answer.headers['x-countersign-reason']], [401, 'key_blocked'])
+  })
+
+  test(`T149 T150 ${name}: a bound token passes with a proof for this very request, once`, async () => {
+    const { world, ask: send } = await start(name, true)
+    const { privateKey, publicKey } = await generateKeyPair('ES256')
+    const jwk = await exportJWK(publicKey)
+    const token = world.issue({ claims: { cnf: { jkt: await calculateJwkThumbprint(jwk) } } })
+    const ath = createHash('sha256').update(token).digest('base64url')
+    // The path is the one that was asked for, wherever the framework has mounted what answers.
+    const path = name === 'express' ? '/deep/mail' : '/mail'
+    const prove = (htu: string, jti: string, htm = 'GET'): Promise<string> =>
+      new SignJWT({ htm, htu, jti, ath, iat: world.now })
+        .setProtectedHeader({ alg: 'ES256', typ: 'dpop+jwt', jwk })
+        .sign(privateKey)
+    const show = async (proof: string): Promise<unknown> => {
+      const { status, headers } = await send(`${path}?page=1`, [
+        'Authorization',
+        `DPoP ${token}`,
+        'DPoP',
+        proof,
+      ])
+      return [status, headers['x-countersign-reason']]
+    }
+    const good = await prove(`https://mail.example${path}`, 'proof-1')
+    assert.deepEqual(await show(good), [200, undefined], 'two guards look at one proof')
+    assert.deepEqual(await show(good), [401, 'sender_mismatch'], 'shown again')
+    assert.deepEqual(await show(await prove('https://mail.example/other', 'proof-2')), [
+      401,
+      'sender_mismatch',
+    ])
+    assert.deepEqual(await show(await prove(`https://mail.example${path}`, 'proof-3', 'POST')), [
+      401,
+      'sender_mismatch',
+    ])
   })
 }
 
