@@ -13,6 +13,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -24,6 +25,7 @@ import { after, test } from 'node:test'
 import { startFakeAuthority } from '@countersign/validator/fake-authority'
 import { createTestKey, createTestWorld } from '@countersign/validator/testing'
 import { build } from 'esbuild'
+import { folder as apiFolder, apiPages, undocumented } from '../tools/api.ts'
 import { buildPackage, entries, NODE_OLDEST, packPackage } from '../tools/release.ts'
 import { root } from '../tools/source.ts'
 
@@ -146,6 +148,19 @@ for (const { path, version } of nodes()) {
     }
   })
 }
+
+test('release: docs/api is what the package exports, and each of it says what it is (node tools/api.ts rewrites it)', () => {
+  assert.deepEqual(undocumented(built.folder), [])
+  const pages = apiPages(built.folder)
+  assert.deepEqual(readdirSync(join(root, apiFolder)).sort(), [...pages.keys()].sort())
+  const stale = [...pages].filter(
+    ([name, text]) => readFileSync(join(root, apiFolder, name), 'utf8') !== text,
+  )
+  assert.deepEqual(
+    stale.map(([name]) => name),
+    [],
+  )
+})
 
 test('release: minified, what decides is no larger than it may be, and an adapter next to nothing', async () => {
   const weights = new Map<string, number>()

@@ -30,6 +30,9 @@ export interface Deniable {
 /** The words of `Refusal` that a denial can have. */
 export type DenialReason = 'key_revoked' | 'issued_before_cutoff'
 
+/**
+ * Who may deny a token besides the manifest. It is asked about each token, also about one that was accepted before.
+ */
 export interface DenialSource {
   /** Why the token is refused, or undefined. Asked for every token: no I/O. */
   reasonFor(token: Deniable): DenialReason | undefined
@@ -42,6 +45,7 @@ export type Denial =
   | { readonly issuer: string; readonly subject: string; readonly before: number }
   | { readonly issuer: string; readonly before: number }
 
+/** Denials that are kept, in a file where one is given, and added to. */
 export interface Denials extends DenialSource {
   /** Settles when it holds and is on the disk. Rejects where it is not; it holds until the end of this process even so. */
   add(denial: Denial): Promise<void>

@@ -28,6 +28,7 @@ import type { Nonces } from './nonces.ts'
 import { Refusal } from './refusal.ts'
 import { createReplayCache, type ReplayCache } from './replay.ts'
 
+/** Which proofs count. Only `base` has no default. */
 export interface DpopOptions {
   /**
    * Where clients find this service: scheme, host, and the path that a proxy strips, if it does. Never taken from a
@@ -53,6 +54,7 @@ const algorithmsByName = {
   PS256: 'PS256',
   RS256: 'RS256',
 } as const
+/** An algorithm as the header of a proof names it. */
 export type ProofAlgorithm = keyof typeof algorithmsByName
 
 /** Why a proof is refused. The sentences stand in the challenge. */
@@ -74,8 +76,10 @@ export const proofFlaws = {
   iat_outside_window: 'the proof was not made just now',
   replayed: 'the proof was shown before',
 } as const
+/** What is wrong with a proof, in one word. */
 export type ProofFlaw = keyof typeof proofFlaws
 
+/** A proof is refused. The message stands in the challenge, and holds nothing from the proof. */
 export class ProofRefusal extends Error {
   readonly flaw: ProofFlaw
   constructor(flaw: ProofFlaw) {
@@ -150,10 +154,12 @@ export interface ProvenRequest {
   readonly token: string
 }
 
+/** A proof that is good, but for whether it was shown before. */
 export interface CheckedProof {
   readonly id: string
   readonly jkt: string
   readonly nonce: string | undefined
+  /** Seconds since the epoch. */
   readonly expiresAt: number
 }
 

@@ -18,6 +18,7 @@ import type { TrustSource, TrustState } from './manifest.ts'
 import { readStateFile, writeStateFile } from './state-file.ts'
 import { type Clocks, SplitView, systemClocks, Trust, type TrustDocuments } from './trust.ts'
 
+/** Whom to follow, and who hears of what. */
 export interface FollowOptions {
   /** URL of the authority, which is believed only as far as the trust anchor reaches. */
   readonly authority: string
@@ -42,6 +43,7 @@ export interface FollowOptions {
   readonly retryMilliseconds?: number | undefined
 }
 
+/** Trust as the authority last said it, verified: the `trust` of a validator. */
 export interface Follower extends NewsSource {
   /** What `state` rests on, for whoever has to verify it again. */
   readonly documents: TrustDocuments | undefined

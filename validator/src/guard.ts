@@ -39,6 +39,7 @@ export interface Needs {
   readonly maxAgeSeconds?: number | undefined
 }
 
+/** What a guard needs to know besides its validator. Nothing asked for: a good token is enough. */
 export interface GuardOptions extends Needs {
   /** Ways to prove that one is who a token was given to. Left out: a bound token is refused. */
   readonly bindings?: readonly Binding[] | undefined
@@ -87,6 +88,7 @@ export interface Proof {
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
+/** What is wrong with a proof of possession, as an answer says it. */
 export interface ProofError {
   readonly code: string
   /** ASCII without quotes: it stands in a header. */
@@ -95,11 +97,13 @@ export interface ProofError {
   readonly isExpected?: boolean | undefined
 }
 
+/** What came of a request: its token, or what to answer instead. */
 export type GuardAdmission = Admission & {
   /** To be sent with the answer, whoever gives it; those of a denial are among its own. */
   readonly headers: Readonly<Record<string, string>>
 }
 
+/** Stands in front of what needs a token, whatever the framework. */
 export interface Guard {
   /** Rejects only where the world failed; what is wrong with a request is a denial. */
   admit(request: GuardedRequest): Promise<GuardAdmission>

@@ -15,6 +15,7 @@
 import type { TrustSource } from './manifest.ts'
 import { Refusal } from './refusal.ts'
 
+/** Watches over a token that was accepted, for as long as what it opened is open. */
 export interface Hold {
   /** Aborts when the token is good no more; its `reason` is the `Refusal` that the token would get now. */
   readonly signal: AbortSignal

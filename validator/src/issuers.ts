@@ -41,6 +41,7 @@ export interface IssuerOptions {
   readonly [fetchFromLoopback]?: string
 }
 
+/** Microsoft Entra ID. */
 export interface EntraOptions extends IssuerOptions {
   /** The directories whose tokens count, by their ids. Personal accounts count where their tenant is named: `consumerTenant`. */
   readonly tenants: readonly string[]
@@ -116,6 +117,7 @@ function readEntra(payload: JsonObject, jws: UncheckedJws, version: string): Cla
   })
 }
 
+/** Auth0. */
 export interface Auth0Options extends IssuerOptions {
   /** `example.eu.auth0.com`, or a domain of one's own. */
   readonly domain: string
@@ -125,6 +127,7 @@ export interface Auth0Options extends IssuerOptions {
   readonly profile?: 'auth0' | 'rfc9068'
 }
 
+/** Auth0: access tokens for an API that is registered there. Throws `TypeError` for an option that names nothing. */
 export function auth0(options: Auth0Options): ForeignIssuer {
   const { domain, organizations, profile = 'auth0' } = options
   const host = readHost('domain', domain)
@@ -150,12 +153,14 @@ function organizationIn({ org_id: organization }: JsonObject): string {
   return organization
 }
 
+/** Keycloak. */
 export interface KeycloakOptions extends IssuerOptions {
   /** Where Keycloak is, with its path, as it stands in `iss`: `https://id.example`, `https://id.example/auth`. */
   readonly url: string
   readonly realm: string
 }
 
+/** Keycloak: access tokens of one of its realms. Throws `TypeError` for an option that names nothing. */
 export function keycloak(options: KeycloakOptions): ForeignIssuer {
   const { realm } = options
   if (typeof realm !== 'string' || !/^[\w.-]+$/.test(realm)) throw new TypeError('realm is missing')
@@ -178,6 +183,7 @@ export function keycloak(options: KeycloakOptions): ForeignIssuer {
   })
 }
 
+/** Okta. */
 export interface OktaOptions extends IssuerOptions {
   /** `example.okta.com`. */
   readonly domain: string
@@ -185,6 +191,7 @@ export interface OktaOptions extends IssuerOptions {
   readonly authorizationServer?: string
 }
 
+/** Okta: access tokens of a custom authorization server. Throws `TypeError` for an option that names nothing. */
 export function okta(options: OktaOptions): ForeignIssuer {
   const { domain, authorizationServer = 'default' } = options
   const host = readHost('domain', domain)
@@ -205,6 +212,7 @@ export function okta(options: OktaOptions): ForeignIssuer {
   })
 }
 
+/** Amazon Cognito. */
 export interface CognitoOptions extends IssuerOptions {
   /** `eu-central-1`. */
   readonly region: string
@@ -235,6 +243,7 @@ export function cognito(options: CognitoOptions): ForeignIssuer {
   })
 }
 
+/** Google. */
 export interface GoogleOptions extends IssuerOptions {
   /** Workspace domains (`hd`) whose people count. Left out: everybody with a Google account, and service accounts. */
   readonly hostedDomains?: readonly string[]
@@ -268,6 +277,7 @@ export function google(options: GoogleOptions = {}): ForeignIssuer {
   })
 }
 
+/** Any other OpenID provider. */
 export interface OidcOptions extends IssuerOptions {
   /**
    * What access tokens are like. `rfc9068`: as the RFC says. `jwt`: of a provider without a profile; they have `typ` `JWT` or

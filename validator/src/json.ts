@@ -7,7 +7,9 @@
 import { isUtf8 } from 'node:buffer'
 import { Refusal } from './refusal.ts'
 
+/** A value as JSON has it. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject
+/** An object as JSON has it, never changed once it was read. */
 export interface JsonObject {
   readonly [member: string]: JsonValue | undefined
 }

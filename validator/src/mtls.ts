@@ -12,6 +12,7 @@ import { hash, X509Certificate } from 'node:crypto'
 import type { Binding, Proof } from './guard.ts'
 import { headerValues } from './headers.ts'
 
+/** Where the certificate of the client is learnt from. */
 export interface MtlsOptions {
   /** The own connection, or what a proxy says. Never both: one of them would be the way around the other. */
   readonly from: 'connection' | ForwardedCertificate
@@ -25,6 +26,7 @@ export interface ForwardedCertificate {
   readonly peers: readonly string[]
 }
 
+/** How a proxy may write a certificate into a header. */
 export const certificateFormats = ['nginx', 'envoy', 'rfc9440', 'base64'] as const
 /**
  * - `nginx`: percent-encoded PEM, as `$ssl_client_escaped_cert` is and AWS's load balancers send it.

@@ -7,6 +7,7 @@
 
 import { createHmac, randomBytes } from 'node:crypto'
 
+/** Makes nonces and knows its own again. */
 export interface Nonces {
   /** The one to use now. */
   current(now: number): string
@@ -14,6 +15,7 @@ export interface Nonces {
   endOf(nonce: string, now: number): number | undefined
 }
 
+/** Where several processes serve the same URLs, they share these. */
 export interface NoncesOptions {
   /**
    * 32 bytes each, the same at every process that serves the same URLs: the first makes nonces, all know theirs again, so

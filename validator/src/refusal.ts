@@ -4,6 +4,7 @@
  * @module
  */
 
+/** A cause of refusal, in one word. In the order in which they are asked; what each means: docs/reasons.md. */
 export type Reason =
   | 'malformed'
   | 'oversized'

@@ -14,6 +14,7 @@ export interface ShownProof {
   readonly expiresAt: number
 }
 
+/** Remembers proofs, so that none counts twice. Several processes may share one, behind this interface. */
 export interface ReplayCache {
   /**
    * Remembers a proof and says whether it is new, in one step: of two that come at the same moment, one is. A cache that
@@ -22,6 +23,7 @@ export interface ReplayCache {
   add(proof: ShownProof): boolean | Promise<boolean>
 }
 
+/** How much a cache of this process may remember. */
 export interface ReplayCacheOptions {
   /** Most proofs that are remembered at a time. Each takes about 40 bytes. */
   readonly proofsMax?: number | undefined

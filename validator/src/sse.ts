@@ -19,6 +19,7 @@ import type { Guard } from './guard.ts'
 import type { Refusal } from './refusal.ts'
 import type { ValidatedToken } from './validator.ts'
 
+/** One event of a stream; `id` and `event` are left out where they are not given. */
 export interface ServerEvent {
   readonly id?: string | undefined
   readonly event?: string | undefined
@@ -26,6 +27,7 @@ export interface ServerEvent {
   readonly data: unknown
 }
 
+/** A stream to write to, for as long as its token is good. */
 export interface EventStream {
   /** Sends nothing once the stream is over. */
   send(event: ServerEvent): void

@@ -9,6 +9,7 @@ import { fetchObject } from './delivery.ts'
 import { isObject, type JsonValue } from './json.ts'
 import { InvalidKey, importPublicJwk } from './jws.ts'
 
+/** Where keys of a transmitter come from. */
 export interface TransmitterKeys {
   /** Rejects with `DeliveryFault` where the set has to be fetched and does not come. */
   keyOf(kid: string): Promise<KeyObject | undefined>
@@ -23,6 +24,7 @@ export interface TransmitterKeysOptions {
 const FETCH_MILLISECONDS_MIN = 30_000
 const KEYS_MAX = 100
 
+/** Follows the key set of a transmitter, asked for again when a SET names a key that is not in it. */
 export function followKeys({
   jwksUri,
   monotonic = () => performance.now(),

@@ -9,6 +9,7 @@ import { DeliveryFault, postObject } from './delivery.ts'
 import { isObject, type JsonObject } from './json.ts'
 import { SetRefusal } from './ssf-set.ts'
 
+/** Whom to poll, as whom, and how often. */
 export interface PollOptions {
   /** `delivery.endpoint_url` of the stream. */
   readonly endpoint: string
@@ -22,6 +23,7 @@ export interface PollOptions {
   readonly retryMilliseconds?: number | undefined
 }
 
+/** A transmitter that is polled (RFC 8936), until it is stopped. */
 export interface Polling {
   /** Says what was taken last, and ends. */
   stop(): Promise<void>

@@ -28,8 +28,10 @@ export { fixedKeys, followKeys, type TransmitterKeys } from './ssf-keys.ts'
 export { type Polling, type PollOptions, pollTransmitter } from './ssf-poll.ts'
 export { type ForeignSet, type SetErrorCode, SetRefusal }
 
+/** What happened to a credential (CAEP 1.0, section 3.3). */
 export type CredentialChangeType = 'create' | 'revoke' | 'update' | 'delete'
 
+/** Whose SETs count here, and where what they end is kept. */
 export interface ReceiverOptions {
   /** Compared as text with `iss`, and the issuer of the tokens that it may deny. */
   readonly issuer: string
@@ -56,12 +58,14 @@ export interface PushRequest {
   readonly body: string
 }
 
+/** What to answer to a push (RFC 8935). */
 export interface PushAnswer {
   readonly status: 202 | 400 | 503
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
 }
 
+/** Takes SETs, pushed or polled, and hands what they end to a validator as denials. */
 export interface Receiver {
   /** Acts on a SET. Throws `SetRefusal`; rejects with anything else where it should be sent again. */
   receive(token: string): Promise<void>
@@ -75,6 +79,7 @@ export interface Receiver {
 const REMEMBERED_MAX = 10_000
 const EXPECTED_STATES_MAX = 100
 
+/** Receives the SETs of one transmitter. Throws `TypeError` where something that decides trust is left open. */
 export function createReceiver(options: ReceiverOptions): Receiver {
   const { issuer, keys, denials, onEvent } = options
   const audiences = readAudiences(options.audience)

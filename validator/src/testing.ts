@@ -50,19 +50,24 @@ import { countersign, encodeReceipt, receiptKeyId, SUBTREE_SIZE_MAX } from './re
 import { coveringStart, proveEach } from './tree.ts'
 import { challengeOf, type Passkey } from './webauthn.ts'
 
+/** The audience of tokens in a test world, unless said otherwise. */
 export const mailAudience = 'https://mail.countersign.example'
+/** Tenants of the test realms, by id. */
 export const tenants = {
   home: '11111111-1111-4111-8111-111111111111',
   fabrikam: '22222222-2222-4222-8222-222222222222',
   northwind: '33333333-3333-4333-8333-333333333333',
 } as const
+/** Issuers of the test realms, as templates. */
 export const issuers = {
   consumer: 'https://login.consumer.example',
   enterprise: 'https://login.enterprise.example/{tenantid}/v2.0',
 } as const
 /** What a SET tells of, unless said otherwise. */
 export const testEvent = 'https://countersign.example/secevent/event-type/test'
+/** A realm of a test world. */
 export type TestRealm = keyof typeof issuers
+/** Which tenants each realm has. */
 export const realmTenants: Readonly<Record<TestRealm, readonly string[]>> = {
   consumer: [tenants.home],
   enterprise: [tenants.fabrikam, tenants.northwind],
@@ -90,6 +95,7 @@ export interface TestOrder {
   readonly receipt?: Uint8Array | null
 }
 
+/** A world of trust with all its private keys at hand. */
 export interface TestWorld {
   /** Seconds since the epoch, for every clock in this world. Tests move it. */
   now: number
@@ -134,6 +140,7 @@ export interface TestWorld {
   issueBatch(orders: readonly TestOrder[]): readonly string[]
 }
 
+/** What a world begins with. */
 export interface TestWorldOptions {
   /** When it begins. */
   readonly now?: number
@@ -456,6 +463,7 @@ export interface TestWitness {
   append(entries: readonly Uint8Array[], ...serials: readonly number[]): readonly Uint8Array[]
 }
 
+/** Makes a witness with an empty log and keys of its own. */
 export function createTestWitness(name = 'witness.example', epoch = '2026'): TestWitness {
   const [receiptKey, checkpointKey] = [createTestKey('ES256'), createTestKey('EdDSA')]
   const origin = `${name}/${epoch}`

@@ -98,10 +98,15 @@ export interface Sender {
   readonly network?: string | undefined
 }
 
+/** What came of a token: it, proven to be good, or why it is not. */
 export type Decision =
   | { readonly accepted: true; readonly token: ValidatedToken }
   | { readonly accepted: false; readonly refusal: Refusal }
 
+/**
+ * Decides about tokens, synchronously and asking nobody. A fault of the world is thrown as it is, and never taken for
+ * a verdict.
+ */
 export interface Validator {
   /** Throws `Refusal`. */
   validate(token: string, sender?: Sender): ValidatedToken
