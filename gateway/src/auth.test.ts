@@ -15,6 +15,7 @@ import { createTestWorld, mailAudience, tenants } from '@countersign/validator/t
 import { createValidator } from '@countersign/validator/validator'
 import fc from 'fast-check'
 import { serveAuth } from './auth.ts'
+import { HEADER_BYTES_MAX, refuseUnreadable } from './oversize.ts'
 
 const world = createTestWorld()
 const sightings: Sighting[] = []
@@ -31,7 +32,10 @@ const validator = createValidator({
   now: () => world.now,
   onSighting: (sighting) => sightings.push(sighting),
 })
-const http = createHttp(createLog('gateway'))
+const http = createHttp(createLog('gateway'), {
+  headerBytesMax: HEADER_BYTES_MAX,
+  onUnreadable: refuseUnreadable,
+})
 let port = 0
 
 before(async () => {
@@ -120,12 +124,11 @@ test('T066: a bound token shown as a bearer token is refused', async () => {
 })
 
 test('T063: what is too large is refused by name, not by the HTTP parser', async () => {
-  for (const characters of [17 * 1024, 60 * 1024]) {
+  for (const characters of [17 * 1024, 60 * 1024, 64 * 1024, 80 * 1024, 1024 * 1024]) {
     const answer = await ask(['Authorization', `Bearer ${'a'.repeat(characters)}`])
     assert.equal(answer.statusCode, 401)
     assert.equal(answer.headers['x-countersign-reason'], 'oversized')
   }
-  assert.notEqual((await ask(['Authorization', `Bearer ${'a'.repeat(80 * 1024)}`])).statusCode, 200)
 })
 
 test('T251: every refusal is 401 or 403, since nginx takes any other status for a fault', async () => {

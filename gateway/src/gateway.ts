@@ -9,6 +9,7 @@ import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
 import { serveAuth } from './auth.ts'
 import type { GatewayConfig } from './config.ts'
 import { readClients, serveIntrospection } from './introspect.ts'
+import { HEADER_BYTES_MAX, refuseUnreadable } from './oversize.ts'
 
 /** Longer than this the start does not wait for the authority; tokens are refused until it is there. */
 const READY_MILLISECONDS_MAX = 5000
@@ -26,7 +27,7 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     [bearerAllowed]: config.bearer_allowed,
     onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
   })
-  const http = createHttp(log)
+  const http = createHttp(log, { headerBytesMax: HEADER_BYTES_MAX, onUnreadable: refuseUnreadable })
   serveAuth(http, validator, config)
   if (config.introspection_clients !== undefined) {
     await serveIntrospection(http, validator, readClients(config.introspection_clients))

@@ -59,6 +59,18 @@ test('a good token is described as RFC 7662 says', async () => {
   })
 })
 
+test('T066: of a bound token it says to what, and leaves the proof to whoever asks', async () => {
+  for (const [cnf, tokenType] of [
+    [{ jkt: world.keys.consumer.kid }, 'DPoP'],
+    [{ 'x5t#S256': world.keys.consumer.kid }, 'Bearer'],
+  ] as const) {
+    const answer = (await introspect(world.issue({ claims: { cnf } }))).json()
+    assert.deepEqual([answer.active, answer.token_type, answer.cnf], [true, tokenType, cnf])
+  }
+  for (const cnf of [{}, { jwk: {} }, { jkt: 7 }])
+    assert.deepEqual((await introspect(world.issue({ claims: { cnf } }))).json(), { active: false })
+})
+
 test('T204: a refused token is inactive, and nothing that it claims is echoed', async () => {
   const forged = [
     world.issue({ receipt: null }),

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Socket } from 'node:net'
 import { parseArgs } from 'node:util'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import pino, { type Logger } from 'pino'
@@ -16,6 +17,8 @@ export type { Logger }
 export interface Running {
   /** Shown to whoever started the process: URLs, names; never a secret. */
   readonly ready: Readonly<Record<string, unknown>>
+  /** Reads anew what may change while it runs. Called on SIGHUP; what is thrown is logged, and all stays as it was. */
+  reload?(): Promise<void>
   /** Ends everything that was started. Called once. */
   stop(): Promise<void>
 }
@@ -44,6 +47,7 @@ export async function runService<Schema extends z.ZodType>(
     const running = await start(reread(), log, reread)
     process.off('disconnect', endAtOnce)
     onStop(log, running)
+    onReload(log, running)
     if (process.send === undefined) process.stdout.write(`${JSON.stringify({ ready: running.ready })}\n`)
     else process.send({ ready: running.ready })
   } catch (error) {
@@ -64,14 +68,27 @@ export function createLog(name: string): Logger {
   )
 }
 
+export interface HttpOptions {
+  /** All headers of a request together. */
+  readonly headerBytesMax?: number
+  /** Answers what the HTTP parser could not read, and ends the connection. */
+  readonly onUnreadable?: (error: Error & { readonly code?: string }, socket: Socket) => void
+}
+
+/** A token and its receipt must arrive to be refused by name, not by the HTTP parser. */
+const HEADER_BYTES_MAX = 64 * 1024
+
 /** A Fastify server whose errors are `{error, error_description}` and which never says what it runs on. */
-export function createHttp(log: Logger): FastifyInstance {
+export function createHttp(
+  log: Logger,
+  { headerBytesMax = HEADER_BYTES_MAX, onUnreadable }: HttpOptions = {},
+): FastifyInstance {
   const http = fastify({
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: 1024 * 1024,
-    // A token and its receipt must arrive to be refused by name, not by the HTTP parser.
-    http: { maxHeaderSize: 64 * 1024 },
+    http: { maxHeaderSize: headerBytesMax },
+    ...(onUnreadable !== undefined && { clientErrorHandler: onUnreadable }),
     forceCloseConnections: true,
   })
   http.setErrorHandler((error: Error & { statusCode?: number; code?: string }, _request, reply) => {
@@ -90,6 +107,14 @@ export function createHttp(log: Logger): FastifyInstance {
 
 function endAtOnce(): void {
   process.exit(1)
+}
+
+/** Without `reload` the signal ends the process, as it does everywhere. */
+function onReload(log: Logger, running: Running): void {
+  if (running.reload === undefined) return
+  process.on('SIGHUP', () => {
+    running.reload?.().catch((error: Error) => log.error({ error: error.message }, 'could not reload'))
+  })
 }
 
 function onStop(log: Logger, running: Running): void {
