@@ -27,10 +27,12 @@ export function isSender({ confirmation: bound }: Claims, proven: Confirmation |
   const methods = Object.keys(bound)
   return (
     methods.length > 0 &&
-    methods.every(
-      (method) => isKnown(method) && proven?.[method] !== undefined && proven[method] === bound[method],
-    )
+    methods.every((method) => isKnown(method) && isProven(bound[method], proven?.[method]))
   )
+}
+
+function isProven(bound: unknown, proven: unknown): boolean {
+  return typeof bound === 'string' && bound === proven
 }
 
 function isKnown(method: string): method is keyof Confirmation {

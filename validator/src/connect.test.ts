@@ -13,11 +13,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
-import { type ConnectOptions, connectValidator } from './connect.ts'
+import { bearerAllowed, type ConnectOptions, connectValidator } from './connect.ts'
 import { readEnrolment } from './enrolment.ts'
 import { type FakeAuthority, startFakeAuthority } from './fake-authority.ts'
-import { verifyReport } from './sighting.ts'
+import { createProviderKey, signAs, startFakeProvider } from './fake-provider.ts'
+import { noForeignDenials } from './foreign-denials.ts'
+import { fetchFromLoopback, oidc } from './issuers.ts'
+import { type Report, verifyReport } from './sighting.ts'
 import { createTestKey, createTestWorld, mailAudience } from './testing.ts'
+import { acceptWithoutReceipt } from './validator.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-connect-'))
 const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
@@ -86,6 +90,44 @@ test('T121: without an authority it starts, and refuses everything', async () =>
   await alone.stop()
 })
 
+test('T066 T239: of the realm enterprise only bound tokens are taken, unless somebody says why not', async () => {
+  const jkt = world.keys.consumer.kid
+  const verdictOf = async (
+    realm: 'consumer' | 'enterprise',
+    claims: object,
+    more: Partial<ConnectOptions>,
+  ) => {
+    const validator = connectValidator({
+      ...options,
+      realm: ['consumer', 'enterprise'],
+      stateFolder: join(folder, 'bound'),
+      sentinel: undefined,
+      ...more,
+    })
+    await validator.whenReady(5000)
+    const decision = validator.decide(world.issue({ realm, claims: { ...claims } }), {
+      confirmation: 'cnf' in claims ? { jkt } : undefined,
+    })
+    await validator.stop()
+    return decision.accepted ? 'accepted' : decision.refusal.reason
+  }
+  const bound = { cnf: { jkt } }
+  assert.equal(await verdictOf('enterprise', bound, {}), 'accepted')
+  assert.equal(await verdictOf('enterprise', {}, {}), 'sender_mismatch')
+  assert.equal(await verdictOf('consumer', {}, {}), 'accepted')
+  assert.equal(await verdictOf('consumer', {}, { boundRealms: ['consumer'] }), 'sender_mismatch')
+  assert.equal(await verdictOf('enterprise', {}, { boundRealms: [] }), 'sender_mismatch', 'a list only adds')
+  const warned = once(process, 'warning')
+  assert.equal(
+    await verdictOf('enterprise', {}, { [bearerAllowed]: 'until the clients can prove' }),
+    'accepted',
+  )
+  assert.match(String(await warned), /bound to nothing: until the clients can prove/)
+  assert.equal(await verdictOf('enterprise', {}, { [bearerAllowed]: undefined }), 'sender_mismatch')
+  assert.throws(() => connectValidator({ ...options, [bearerAllowed]: '' }), /bearerAllowed needs its reason/)
+  assert.throws(() => connectValidator({ ...options, boundRealms: ['enterprize'] }), /requireBinding/)
+})
+
 test('T223 T239: a key that others may read, or of another kind, is not used', () => {
   assert.equal(readEnrolment('gateway', keyFile).name, 'gateway')
   chmodSync(keyFile, 0o640)
@@ -96,4 +138,47 @@ test('T223 T239: a key that others may read, or of another kind, is not used', (
     mode: 0o600,
   })
   assert.throws(() => readEnrolment('gateway', other), /Ed25519/)
+})
+
+test('other issuers beside the authority, or alone: their keys are followed, and die when the manifest says so', async () => {
+  const issuer = 'https://as.example'
+  const theirs = createProviderKey('key-1')
+  const provider = await startFakeProvider({
+    issuer,
+    metadataPath: '/.well-known/openid-configuration',
+    keySet: `${issuer}/keys`,
+  })
+  provider.keys = [theirs.shown]
+  const { realm: _, ...others } = options
+  const validator = connectValidator({
+    ...others,
+    issuers: [oidc(issuer, { [fetchFromLoopback]: provider.origin })],
+    [acceptWithoutReceipt]: 'it countersigns nothing',
+    stateFolder: join(folder, 'foreign'),
+  })
+  await validator.whenReady(5000)
+  const iat = Math.floor(Date.now() / 1000)
+  const claims = { iss: issuer, aud: mailAudience, sub: 's', client_id: 'c', jti: 'j', iat, exp: iat + 300 }
+  const token = signAs(theirs, { typ: 'at+jwt' }, claims)
+  const reported = once(sentinel, 'report')
+  assert.equal(validator.validate(token).issuer, issuer)
+  const [report] = (await reported) as [Report]
+  const seen = report.sightings.map((each) => [each.verdict, each.issuer, each.kid, each.realm])
+  assert.deepEqual(seen, [['accepted', issuer, 'key-1', undefined]])
+  const own = validator.decide(world.issue())
+  assert.equal(!own.accepted && own.refusal.reason, 'issuer_mismatch', 'no realm of ours is taken')
+  const news = new Promise((resolve) =>
+    validator.hold(validator.validate(token)).signal.addEventListener('abort', resolve),
+  )
+  world.publish(() => ({
+    foreign: {
+      ...noForeignDenials,
+      blocked: [{ issuer, kid: 'key-1', at: iat, reason: 'stolen', by: 'olga' }],
+    },
+  }))
+  authority.push()
+  await news
+  assert.throws(() => validator.validate(token), { reason: 'key_blocked' })
+  await validator.stop()
+  await provider.stop()
 })

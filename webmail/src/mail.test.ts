@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { createHttp, createLog } from '@countersign/service'
+import { dpop } from '@countersign/validator/dpop'
+import { createTestHolder } from '@countersign/validator/test-proof'
 import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { openAccessRecord } from './access.ts'
@@ -42,6 +44,36 @@ after(async () => {
   opened.close()
   accesses.close()
   rmSync(folder, { recursive: true })
+})
+
+test('T066 T150: a bound token opens the mailbox with its proof, and a session that then stands for both', async () => {
+  const bound = createHttp(createLog('webmail'))
+  const base = 'https://mail.example'
+  const bindings = [dpop({ base, now: () => world.now })]
+  serveMail(bound, { validator, bindings, mailboxes: opened, accesses })
+  const holder = createTestHolder()
+  const token = world.issue({ claims: { cnf: { jkt: holder.jkt } } })
+  const send = (method: 'GET' | 'POST', url: string, headers: object) =>
+    bound.inject({ method, url, headers: { ...headers } })
+  const proven = (method: 'GET' | 'POST', path: string): { authorization: string; dpop: string } => {
+    const proof = holder.prove({ method, url: `${base}${path}`, token, now: world.now })
+    return { authorization: `DPoP ${token}`, dpop: proof }
+  }
+  const once = proven('GET', '/api/messages')
+  assert.equal((await send('GET', '/api/messages', once)).statusCode, 200)
+  assert.equal((await send('GET', '/api/messages', once)).headers['x-countersign-reason'], 'sender_mismatch')
+  assert.equal((await send('GET', '/api/messages', proven('POST', '/api/messages'))).statusCode, 401)
+  const bearer = { authorization: `Bearer ${token}` }
+  assert.equal(
+    (await send('GET', '/api/messages', bearer)).headers['x-countersign-reason'],
+    'sender_mismatch',
+  )
+  assert.equal((await send('POST', '/session', bearer)).statusCode, 401)
+  const session = await send('POST', '/session', proven('POST', '/session'))
+  assert.equal(session.statusCode, 204)
+  const [cookie] = String(session.headers['set-cookie']).split(';')
+  assert.equal((await send('GET', '/api/messages', { cookie })).statusCode, 200)
+  await bound.close()
 })
 
 test('a good token opens its own mailbox', async () => {
