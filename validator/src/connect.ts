@@ -10,10 +10,16 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parseTrustAnchor } from './charter.ts'
 import type { DenialSource } from './denials.ts'
 import { readEnrolment } from './enrolment.ts'
-import { followManifest } from './follow.ts'
+import { type Follower, followManifest } from './follow.ts'
 import type { TrustSource } from './manifest.ts'
-import { createReporter } from './reporter.ts'
-import { createValidator, type Validator } from './validator.ts'
+import { createReporter, type Reporter } from './reporter.ts'
+import {
+  acceptWithoutReceipt,
+  createValidator,
+  type ForeignValidator,
+  type ForeignValidatorOptions,
+  type Validator,
+} from './validator.ts'
 import { isWeakened } from './weakened.ts'
 
 /**
@@ -22,6 +28,7 @@ import { isWeakened } from './weakened.ts'
  */
 export const bearerAllowed: unique symbol = Symbol('bearerAllowed')
 
+/** What a service has to know to be connected. Nothing that decides trust has a default. */
 export interface ConnectOptions {
   readonly realm: string | readonly string[]
   readonly audience: string | readonly string[]
@@ -42,10 +49,19 @@ export interface ConnectOptions {
   readonly onProblem?: ((problem: Error) => void) | undefined
 }
 
+/** With identity providers that are not ours, whose keys die here when our authority says so. */
+export interface ForeignConnectOptions extends Omit<ConnectOptions, 'realm'> {
+  readonly issuers: ForeignValidatorOptions['issuers']
+  readonly [acceptWithoutReceipt]: string
+  /** Realms of ours that are taken as well. */
+  readonly realm?: string | readonly string[] | undefined
+}
+
+/** A validator that follows its authority until it is stopped. */
 export interface ConnectedValidator extends Validator {
   /** What it decides by, for whoever has other questions about it. */
   readonly trust: TrustSource
-  /** Whether it can accept anything: there is a manifest, and word that it is the newest. */
+  /** Whether it can accept anything: there is a manifest, and word that it is the newest. Other issuers are not asked. */
   readonly isReady: boolean
   /** Waits for that, but not for ever: a service that starts without its authority refuses until it is there. */
   whenReady(milliseconds: number): Promise<void>
@@ -58,8 +74,8 @@ const STALE_SECONDS_MAX = 60
 const BOUND_REALMS: readonly string[] = ['enterprise']
 
 /** Starts to follow at once. Until there is a manifest, every token is refused as `manifest_stale`. */
-export function connectValidator(options: ConnectOptions): ConnectedValidator {
-  const { realm, audience, authority, stateFolder, sentinel } = options
+export function connectValidator(options: ConnectOptions | ForeignConnectOptions): ConnectedValidator {
+  const { authority, stateFolder, sentinel } = options
   const enrolment = readEnrolment(options.enrolment.name, options.enrolment.keyFile)
   const trustAnchor = parseTrustAnchor(JSON.parse(readFileSync(options.trustAnchorFile, 'utf8')))
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
@@ -72,15 +88,32 @@ export function connectValidator(options: ConnectOptions): ConnectedValidator {
     onProblem: options.onProblem,
     onMisbehavior: options.onProblem,
   })
-  const validator = createValidator({
-    realm,
+  try {
+    return connected(options, follower, reporter)
+  } catch (error) {
+    // A setting is of no use, and nobody gets what would have to be stopped.
+    void follower.stop()
+    void reporter?.stop()
+    throw error
+  }
+}
+
+function connected(
+  options: ConnectOptions | ForeignConnectOptions,
+  follower: Follower,
+  reporter: Reporter | undefined,
+): ConnectedValidator {
+  const { audience } = options
+  const settings = {
     audience,
     trust: follower,
     maxStaleSeconds: STALE_SECONDS_MAX,
     requireBinding: boundRealmsOf(options),
     denials: options.denials,
     ...(reporter && { onSighting: reporter.report }),
-  })
+  }
+  const foreign = 'issuers' in options ? openForeign(options, settings) : undefined
+  const validator = foreign ?? createValidator({ ...settings, realm: options.realm ?? [] })
   return {
     ...validator,
     trust: follower,
@@ -88,16 +121,27 @@ export function connectValidator(options: ConnectOptions): ConnectedValidator {
       return follower.ageSeconds() <= STALE_SECONDS_MAX
     },
     whenReady: async (milliseconds) => {
-      await Promise.race([follower.ready().catch(() => {}), delay(milliseconds, undefined, { ref: false })])
+      const ready = Promise.all([follower.ready(), foreign?.ready()]).catch(() => {})
+      await Promise.race([ready, delay(milliseconds, undefined, { ref: false })])
     },
     stop: async () => {
+      foreign?.stop()
       await follower.stop()
       await reporter?.stop()
     },
   }
 }
 
-function boundRealmsOf({ realm, boundRealms = [], ...options }: ConnectOptions): readonly string[] {
+function openForeign(
+  { issuers, realm, onProblem, ...options }: ForeignConnectOptions,
+  settings: Omit<ForeignValidatorOptions, 'issuers' | 'realm' | typeof acceptWithoutReceipt>,
+): ForeignValidator {
+  const { [acceptWithoutReceipt]: reason } = options
+  return createValidator({ ...settings, issuers, realm, onProblem, [acceptWithoutReceipt]: reason })
+}
+
+function boundRealmsOf(options: ConnectOptions | ForeignConnectOptions): readonly string[] {
+  const { realm = [], boundRealms = [] } = options
   const consequence = 'a validator accepts tokens that are bound to nothing'
   if (isWeakened(bearerAllowed, options[bearerAllowed], consequence)) return []
   const taken = typeof realm === 'string' ? [realm] : realm
