@@ -40,9 +40,12 @@ export interface AppendAnswer {
 
 export interface WitnessStatus {
   readonly name: string
+  /** Those that receipts may come from: sealed ones, that of the open epoch, and that of the next. */
   readonly logs: readonly { readonly origin: string; readonly state: 'open' | 'sealed' }[]
   /** Version of the newest manifest in the log; 0 before the first. */
   readonly manifest_version: number
+  /** Over its payload, base64url; null before the first, and while a witness of before it was remembered has logged none. */
+  readonly manifest_sha256: string | null
   /** The newest charter that the witness knows, followed or shown. */
   readonly charter_version: number
   readonly epoch: string
@@ -55,14 +58,17 @@ export type Appended =
   | { readonly receipt: Uint8Array }
   | { readonly error: { readonly code: string; readonly message: string } }
 
-/** The append socket. Calls reject with `LineError`; entries of one that did may be in the log, their serials spent. */
+/**
+ * The append socket. Calls reject with `LineError`; entries of one that did may be in the log, their serials spent. The
+ * last manifest may be appended once more, to the byte: that gives its receipt again.
+ */
 export interface WitnessClient {
   /** `manifestVersion` is the manifest that the sender knows: the witness waits for it, at most two seconds. */
   append(entries: readonly Uint8Array[], manifestVersion?: number): Promise<readonly Appended[]>
   /** Shows it charters, in their order, so that it logs a manifest under the last. Only what operators approved counts. */
   showCharters(documents: readonly SignedDocument[]): Promise<void>
-  /** Ends the open epoch; the next is the one named, or else the next number. */
-  seal(epoch: string, next?: string): Promise<WitnessStatus>
+  /** Ends the open epoch and begins the next, whose log the newest manifest has to name. */
+  seal(epoch: string): Promise<WitnessStatus>
   status(): Promise<WitnessStatus>
   close(): void
 }
@@ -82,7 +88,7 @@ export function createWitnessClient(socket: string): WitnessClient {
     showCharters: async (documents) => {
       await line.call('charters', { documents })
     },
-    seal: (epoch, next) => line.call('seal', { epoch, next }),
+    seal: (epoch) => line.call('seal', { epoch }),
     status: () => line.call('status', {}),
     close: line.close,
   }

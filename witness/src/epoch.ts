@@ -64,13 +64,13 @@ export class EpochLog {
 
   /**
    * Opens an epoch's log, having made sure that it continues `checkpoint` and all that was released after it. `keep`
-   * hears each entry beyond the checkpoint; one that it does not want counts as torn.
+   * hears each entry beyond the checkpoint, with its index; one that it does not want counts as torn.
    */
   static async open(
     disk: Disk,
     folder: string,
     checkpoint: Head,
-    keep: (entry: Entry) => boolean,
+    keep: (entry: Entry, index: number) => boolean,
   ): Promise<EpochLog> {
     const entries = await disk.open(`${folder}/entries`, 'append')
     if (entries === undefined) throw new LogFault('entries_missing', `${folder}/entries is gone`)
@@ -148,7 +148,7 @@ export class EpochLog {
     this.#released = head
   }
 
-  async #recover(checkpoint: Head, keep: (entry: Entry) => boolean): Promise<void> {
+  async #recover(checkpoint: Head, keep: (entry: Entry, index: number) => boolean): Promise<void> {
     const mark = this.#mark.head
     const releasedSize = Math.max(mark.size, checkpoint.size)
     this.#tree = await this.#treeOfTiles(checkpoint)
@@ -162,7 +162,8 @@ export class EpochLog {
     verify()
     for await (const record of this.#records(this.#tree.size)) {
       const entry = decodeRecord(record)
-      if (entry === undefined || (this.#tree.size >= checkpoint.size && !keep(entry))) break
+      const index = this.#tree.size
+      if (entry === undefined || (index >= checkpoint.size && !keep(entry, index))) break
       this.#grow(leafHash(record.subarray(2)))
       verify()
     }

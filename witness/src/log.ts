@@ -7,20 +7,21 @@
  * @module
  */
 
+import { encode } from '@countersign/validator/base64url'
 import { formatCheckpoint, openCheckpoint } from '@countersign/validator/checkpoint'
-import type { Entry } from '@countersign/validator/entry'
+import { type Entry, leafHash } from '@countersign/validator/entry'
 import { signNote } from '@countersign/validator/note'
 import { receiptKeyId } from '@countersign/validator/receipt'
 import { EntryRefusal } from './admit.ts'
-import { type Countersigner, countersignBatch } from './countersign.ts'
+import { type Countersigner, countersignBatch, windowStart } from './countersign.ts'
 import type { Disk } from './disk.ts'
 import { EpochLog, tileReader } from './epoch.ts'
 import { LogFault } from './fault.ts'
 import { checkpointSigners, type Identity, logVkey, originOf, ownVerifiers } from './identity.ts'
 import { emptyHead, type Head } from './mark.ts'
 import { Serials } from './serials.ts'
-import { readState, type SealedEpoch, type State, writeState } from './state.ts'
-import { levelLength, TILE_WIDTH, type TileName } from './tiles.ts'
+import { type LoggedManifest, readState, type SealedEpoch, type State, writeState } from './state.ts'
+import { entriesOf, levelLength, TILE_WIDTH, type TileName, tileAt } from './tiles.ts'
 
 /** What the log takes from the world. */
 export interface World {
@@ -59,6 +60,8 @@ export class WitnessLog {
   /** As of the last entry that was accepted, and as of the last that is durable. */
   readonly #serials: Serials
   readonly #releasedSerials: Serials
+  /** The last that is durable. */
+  #manifest: LoggedManifest | undefined
   #epoch: string
   #current: EpochLog
   #countersigner: Countersigner
@@ -75,6 +78,7 @@ export class WitnessLog {
     this.#sealed = [...state.sealed]
     this.#serials = serials
     this.#releasedSerials = new Serials(serials)
+    this.#manifest = state.manifest
     for (const { epoch, checkpoint } of state.sealed)
       this.#show(epoch, checkpoint, openOwn(identity, epoch, checkpoint))
   }
@@ -86,8 +90,13 @@ export class WitnessLog {
     const folder = folderOf(state.epoch)
     if (state.checkpoint === undefined) await EpochLog.create(world.disk, folder)
     const head = state.checkpoint === undefined ? emptyHead : openOwn(identity, state.epoch, state.checkpoint)
-    const current = await EpochLog.open(world.disk, folder, head, (entry) => serials.take(entry))
-    const log = new WitnessLog(world, identity, state, current, serials)
+    let { manifest } = state
+    const current = await EpochLog.open(world.disk, folder, head, (entry, index) => {
+      if (!serials.take(entry)) return false
+      if (entry.tokenType === 'manifest') manifest = loggedManifest(entry, state.epoch, index)
+      return true
+    })
+    const log = new WitnessLog(world, identity, { ...state, ...(manifest && { manifest }) }, current, serials)
     await log.publish()
     return log
   }
@@ -100,12 +109,24 @@ export class WitnessLog {
     return this.#epoch
   }
 
+  /** What the next epoch will be called: the next number that no epoch has been called by. */
+  get nextEpoch(): string {
+    const used = new Set([this.#epoch, ...this.#sealed.map(({ epoch }) => epoch)])
+    let number = (Number(this.#epoch) || 0) + 1
+    while (used.has(String(number))) number++
+    return String(number)
+  }
+
   get firstEpoch(): string {
     return this.#sealed[0]?.epoch ?? this.#epoch
   }
 
   get origin(): string {
     return originOf(this.#identity, this.#epoch)
+  }
+
+  get nextOrigin(): string {
+    return originOf(this.#identity, this.nextEpoch)
   }
 
   /** How many entries of this epoch are durable. */
@@ -127,6 +148,11 @@ export class WitnessLog {
     return this.#releasedSerials.manifestVersion
   }
 
+  /** SHA-256 over its payload, base64url; undefined before the first, and while it is one of before this was remembered. */
+  get manifestSha256(): string | undefined {
+    return this.#manifest?.version === this.manifestVersion ? this.#manifest.sha256 : undefined
+  }
+
   /** Settles when the log can no longer go on; it never rejects. */
   get faulted(): Promise<Error> {
     return this.#faulted.promise
@@ -145,6 +171,22 @@ export class WitnessLog {
     })
   }
 
+  /**
+   * The receipt of the last manifest once more, for whoever never got it; undefined for every other entry. Nothing is
+   * logged, and what it says was true before.
+   */
+  async receiptAgain(bytes: Uint8Array, { serial }: Entry): Promise<Uint8Array | undefined> {
+    if (this.#manifest?.version !== serial) return undefined
+    const { version, epoch, index } = this.#manifest
+    const tile = tileAt('entries', index - (index % TILE_WIDTH), index + 1)
+    const read = tileReader(this.#world.disk, folderOf(epoch))
+    const entries = entriesOf(await read(tile)) ?? []
+    if (Buffer.compare(entries.at(-1) ?? new Uint8Array(), bytes) !== 0) return undefined
+    const leaves = entries.slice(windowStart(index) % TILE_WIDTH).map(leafHash)
+    const countersigner = countersignerOf(this.#identity, epoch)
+    return countersignBatch(countersigner, { first: index, serials: [version], leaves })[0]
+  }
+
   /** Signs and shows a checkpoint over all that is durable, which is first remembered for good. */
   publish(): Promise<void> {
     return this.#takeTurn(() => this.#publish())
@@ -157,10 +199,11 @@ export class WitnessLog {
     if (shown?.size !== this.size || idleSeconds >= IDLE_SECONDS_MAX) await this.publish()
   }
 
-  /** Ends `epoch` with a last checkpoint and begins `next`; false when another epoch is open, or `next` has been. */
-  seal(epoch: string, next: string): Promise<boolean> {
+  /** Ends `epoch` with a last checkpoint and begins the next; false when another epoch is open. */
+  seal(epoch: string): Promise<boolean> {
     return this.#takeTurn(async () => {
-      if (epoch !== this.#epoch || this.#published.has(next)) return false
+      if (epoch !== this.#epoch) return false
+      const next = this.nextEpoch
       await this.#publish()
       const sealed = { epoch, checkpoint: this.#published.get(epoch)?.note ?? '' }
       await EpochLog.create(this.#world.disk, folderOf(next))
@@ -173,6 +216,7 @@ export class WitnessLog {
       this.#sealed.push(sealed)
       this.#epoch = next
       this.#show(next, checkpoint, emptyHead)
+      this.#showNext()
       return true
     })
   }
@@ -200,6 +244,7 @@ export class WitnessLog {
   async #commit(): Promise<void> {
     const batch = this.#staged.slice(0, COMMIT_ENTRIES_MAX)
     const serials = batch.map(({ entry }) => entry.serial)
+    const before = this.size
     const receipts = await this.#current.append(
       batch.map(({ bytes }) => bytes),
       ({ first, leaves }) => countersignBatch(this.#countersigner, { first, leaves, serials }),
@@ -207,6 +252,7 @@ export class WitnessLog {
     this.#staged.splice(0, batch.length)
     for (const [at, { entry, resolve }] of batch.entries()) {
       this.#releasedSerials.take(entry)
+      if (entry.tokenType === 'manifest') this.#manifest = loggedManifest(entry, this.#epoch, before + at)
       resolve(receipts[at] as Uint8Array)
     }
     if (this.#staged.length > 0) this.#takeTurn(() => this.#commit()).catch(() => {})
@@ -220,10 +266,21 @@ export class WitnessLog {
       await this.#remember({ epoch: this.#epoch, checkpoint, sealed: this.#sealed })
     }
     this.#show(this.#epoch, checkpoint, head)
+    this.#showNext()
   }
 
-  #remember(state: Omit<State, 'serials'>): Promise<void> {
-    return writeState(this.#world.disk, { ...state, serials: [...this.#releasedSerials] })
+  /** Manifests name the next epoch's log before it begins, so whoever reads logs finds it there, empty. */
+  #showNext(): void {
+    const next = this.nextEpoch
+    const shown = this.#published.get(next)
+    if (shown !== undefined && this.#world.now() - shown.signedAt < IDLE_SECONDS_MAX) return
+    this.#show(next, this.#sign(next, emptyHead), emptyHead)
+  }
+
+  #remember(state: Omit<State, 'serials' | 'manifest'>): Promise<void> {
+    const manifest = this.#manifest
+    const serials = [...this.#releasedSerials]
+    return writeState(this.#world.disk, { ...state, serials, ...(manifest && { manifest }) })
   }
 
   #sign(epoch: string, head: Head): string {
@@ -259,6 +316,10 @@ export class WitnessLog {
     for (const { reject } of this.#staged.splice(0)) reject(this.#fault)
     this.#faulted.resolve(this.#fault)
   }
+}
+
+function loggedManifest({ serial, payloadSha256 }: Entry, epoch: string, index: number): LoggedManifest {
+  return { version: serial, sha256: encode(payloadSha256), epoch, index }
 }
 
 function countersignerOf(identity: Identity, epoch: string): Countersigner {

@@ -1,6 +1,6 @@
 /**
- * What a witness must not forget: which epoch is open and its newest checkpoint, the sealed ones, and the last serial of
- * each key. One file, replaced whole: what it says has happened, and what it does not say has not.
+ * What a witness must not forget: which epoch is open and its newest checkpoint, the sealed ones, the last serial of
+ * each key, and the last manifest. One file, replaced whole: what it says has happened, and what it does not say has not.
  * @module
  */
 
@@ -13,6 +13,15 @@ export interface SealedEpoch {
   readonly checkpoint: string
 }
 
+/** A manifest in the log, and where. */
+export interface LoggedManifest {
+  readonly version: number
+  /** Over its payload, base64url. */
+  readonly sha256: string
+  readonly epoch: string
+  readonly index: number
+}
+
 export interface State {
   readonly epoch: string
   /** Undefined until the log has been opened for the first time. */
@@ -20,6 +29,8 @@ export interface State {
   readonly sealed: readonly SealedEpoch[]
   /** As of the checkpoint. */
   readonly serials: readonly (readonly [key: string, last: number])[]
+  /** The last one, as of the checkpoint. */
+  readonly manifest?: LoggedManifest
 }
 
 const FILE = 'state.json'
@@ -30,9 +41,16 @@ export async function readState(disk: Disk): Promise<State> {
   if (content === undefined)
     throw new LogFault('state_missing', `${FILE} is missing; a new log is made by init alone`)
   try {
-    const { epoch, checkpoint, sealed, serials } = JSON.parse(Buffer.from(content).toString()) as State
+    const state = JSON.parse(Buffer.from(content).toString()) as State
+    const { epoch, checkpoint, sealed, serials, manifest } = state
     if (typeof epoch === 'string' && Array.isArray(sealed) && Array.isArray(serials)) {
-      return { epoch, sealed, serials, ...(checkpoint !== undefined && { checkpoint }) }
+      return {
+        epoch,
+        sealed,
+        serials,
+        ...(checkpoint !== undefined && { checkpoint }),
+        ...(manifest !== undefined && { manifest }),
+      }
     }
   } catch {}
   throw new LogFault('state_malformed', `${FILE} is malformed`)

@@ -31,7 +31,7 @@ const appendParams = z.strictObject({
   manifest_version: z.int().min(0).optional(),
 })
 const chartersParams = z.strictObject({ documents: z.array(z.unknown()).min(1).max(1000) })
-const sealParams = z.strictObject({ epoch: epochName, next: z.string().optional() })
+const sealParams = z.strictObject({ epoch: epochName })
 
 /** How long an entry waits for the manifest that its sender already has. */
 const MANIFEST_WAIT_MILLISECONDS = 2000
@@ -58,7 +58,7 @@ export async function startWitness(config: WitnessConfig, log: Logger): Promise<
     append: (params) => append(read(appendParams, params)),
     charters: (params) => learn(charters, read(chartersParams, params)),
     seal: async (params) => {
-      await seal(witnessLog, read(sealParams, params))
+      await seal(witnessLog, follower, read(sealParams, params))
       return statusOf(witnessLog, charters)
     },
     status: () => statusOf(witnessLog, charters),
@@ -93,6 +93,9 @@ function appendTo(
     try {
       const bytes = decode(text)
       const entry = decodeEntry(bytes)
+      // Before all else is asked of it: that was asked when it was logged.
+      const again = entry.tokenType === 'manifest' ? await log.receiptAgain(bytes, entry) : undefined
+      if (again !== undefined) return { receipt: encode(again) }
       checkEntry(entry, { charters: charters.inForce, trust, nowSeconds: nowSeconds() })
       return { receipt: encode(await log.append(bytes, entry)) }
     } catch (error) {
@@ -115,15 +118,14 @@ function describe(error: unknown): { readonly code: string; readonly message: st
   throw new LineError('witness_failed', 'the log cannot go on; no receipt was released', { retryable: true })
 }
 
-async function seal(
-  log: WitnessLog,
-  { epoch, next = String(Number(epoch) + 1) }: z.infer<typeof sealParams>,
-): Promise<void> {
-  if (epochName.safeParse(next).success && (await log.seal(epoch, next))) return
-  throw new LineError(
-    'epoch_mismatch',
-    'that epoch is not open, or the next one has no usable name or has been',
-  )
+/** Receipts of the next epoch have to count from the first on, so a manifest names its log before it begins. */
+async function seal(log: WitnessLog, trust: Follower, { epoch }: z.infer<typeof sealParams>): Promise<void> {
+  const named = [...(trust.state?.manifest.logs.values() ?? [])].map(({ origin }) => origin)
+  if (epoch === log.epoch && !named.includes(log.nextOrigin)) {
+    throw new LineError('epoch_not_named', `no manifest names ${log.nextOrigin} yet`, { retryable: true })
+  }
+  if (await log.seal(epoch)) return
+  throw new LineError('epoch_mismatch', 'that epoch is not open')
 }
 
 function read<Schema extends z.ZodType>(schema: Schema, params: unknown): z.infer<Schema> {
@@ -152,8 +154,11 @@ function statusOf(log: WitnessLog, charters: KnownCharters): WitnessStatus {
     logs: [
       ...log.sealedOrigins.map((origin) => ({ origin, state: 'sealed' as const })),
       { origin: log.origin, state: 'open' },
+      // The next one, so that manifests name it before it is used.
+      { origin: log.nextOrigin, state: 'open' },
     ],
     manifest_version: log.manifestVersion,
+    manifest_sha256: log.manifestSha256 ?? null,
     charter_version: charters.version,
     epoch: log.epoch,
     size: log.size,
