@@ -4,6 +4,7 @@
  */
 
 import { CANARY_SUBJECT } from '@countersign/validator/canary'
+import { certificateFormats } from '@countersign/validator/mtls'
 import { z } from 'zod'
 
 const file = z.string().min(1)
@@ -20,6 +21,19 @@ export const configSchema = z.strictObject({
    * out, nothing is in front, and the connection's own address is the client's.
    */
   client_address_header: z.string().optional(),
+  dpop: z
+    .strictObject({
+      /** Every proof needs a nonce of ours; clients are told one with the first refusal. Otherwise a recent `iat` is enough. */
+      nonce_required: z.boolean(),
+    })
+    .default({ nonce_required: false }),
+  /**
+   * Where the proxy in front, overwriting what a client sent, puts the certificate that the client has shown it. Left out,
+   * no token can be bound to one.
+   */
+  client_certificate: z
+    .strictObject({ header: z.string().regex(/^[a-z0-9-]+$/), format: z.enum(certificateFormats) })
+    .optional(),
   tenants: z.array(z.strictObject({ id: z.uuid(), name: z.string().min(1) })).min(1),
   /** Nobody signs in with a password alone. Without it, only people who have a second factor are asked for it. */
   second_factor_required: z.boolean(),
@@ -82,6 +96,8 @@ export const seedSchema = z.strictObject({
        */
       audiences: z.array(z.url()).min(1).optional(),
       dpop_bound_access_tokens: z.boolean().default(false),
+      /** By the certificate that the client shows at the token endpoint, besides its secret (RFC 8705, section 3). */
+      tls_client_certificate_bound_access_tokens: z.boolean().optional(),
       /** Asks the person for consent before it gets anything. */
       third_party: z.boolean().default(false),
     }),

@@ -8,6 +8,8 @@
  * @module
  */
 
+import { hash } from 'node:crypto'
+import type { Confirmation } from '@countersign/validator/confirmation'
 import { isObject, type JsonObject } from '@countersign/validator/json'
 import type { ValidatedToken } from '@countersign/validator/validator'
 import { errors } from 'oidc-provider'
@@ -17,7 +19,9 @@ import {
   checkDpopRequired,
   validateDpop,
 } from 'oidc-provider/lib/helpers/grants.js'
+import type { CertificateOf } from './certificate.ts'
 import { tokenExchange } from './config.ts'
+import { tokenTypeOf } from './introspection.ts'
 import { generateTokenId, type Issue, made } from './issuance.ts'
 import { type Desk, examine } from './presented.ts'
 
@@ -27,6 +31,8 @@ export interface ExchangeOptions {
   /** Audiences that a client may handle tokens of. */
   readonly audiencesOf: (clientId: string) => readonly string[]
   readonly lifetimeSeconds: number
+  /** Left out: no token is bound to a certificate. */
+  readonly certificateOf: CertificateOf | undefined
   /** Seconds since the epoch. */
   readonly now: () => number
 }
@@ -59,7 +65,7 @@ const parameters = [
 ] as const
 
 export function registerTokenExchange(options: ExchangeOptions): void {
-  const { desk, issue, audiencesOf, lifetimeSeconds, now } = options
+  const { desk, issue, audiencesOf, lifetimeSeconds, certificateOf, now } = options
   const { provider, accessTokens } = desk
 
   provider.registerGrantType<Parameters>(
@@ -73,7 +79,14 @@ export function registerTokenExchange(options: ExchangeOptions): void {
 
       const subject = await examine(desk, params.subject_token ?? '')
       if (subject === undefined) throw new errors.InvalidGrant('the subject token is not good here')
-      const cnf = keepBinding(subject, dpop?.thumbprint)
+      const certificate = certificateOf?.(ctx.req)
+      if (client.tlsClientCertificateBoundAccessTokens && certificate === undefined)
+        throw new errors.InvalidGrant('mutual TLS client certificate not provided')
+      const cnf = keepBinding(
+        subject,
+        { jkt: dpop?.thumbprint, 'x5t#S256': certificate && hash('sha256', certificate.raw, 'base64url') },
+        client.tlsClientCertificateBoundAccessTokens === true,
+      )
       const audience = chooseAudience(subject, params, audiencesOf(client.clientId))
       const scope = narrowScope(subject, params.scope)
       const act = extendActors(subject, client.clientId)
@@ -115,7 +128,7 @@ export function registerTokenExchange(options: ExchangeOptions): void {
       )
       ctx.body = buildTokenResponse(provider, {
         accessToken,
-        tokenType: cnf === undefined ? 'Bearer' : 'DPoP',
+        tokenType: tokenTypeOf(cnf),
         issuedTokenType: accessTokenType,
         expiresIn: exp - iat,
         ...(scope !== '' && { scope }),
@@ -137,12 +150,23 @@ function checkTypes(params: Parameters): void {
   }
 }
 
-/** A bound token is exchanged by whoever proves its key, and its successor stays bound to that (T161). */
-function keepBinding(subject: ValidatedToken, provenKey: string | undefined): JsonObject | undefined {
+/** A bound token is exchanged by whoever proves what it is bound to, and its successor stays bound to that (T161). */
+function keepBinding(
+  subject: ValidatedToken,
+  proven: Confirmation,
+  certificateBound: boolean,
+): JsonObject | undefined {
+  const { jkt, 'x5t#S256': x5t } = proven
   const { cnf } = subject.claims
-  if (!isObject(cnf)) return provenKey === undefined ? undefined : { jkt: provenKey }
-  if (cnf['jkt'] === provenKey) return cnf
-  throw new errors.InvalidGrant('the subject token is bound to a key that was not proven')
+  if (!isObject(cnf)) {
+    if (jkt !== undefined) return { jkt }
+    return certificateBound && x5t !== undefined ? { 'x5t#S256': x5t } : undefined
+  }
+  const isProven = Object.entries(cnf).every(
+    ([method, value]) => value === proven[method as keyof Confirmation],
+  )
+  if (isProven && cnf['jkt'] === jkt) return cnf
+  throw new errors.InvalidGrant('the subject token is bound to what was not proven')
 }
 
 /** One of the subject token's own: a token for one service is no key to another. */

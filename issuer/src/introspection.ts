@@ -5,6 +5,7 @@
  * @module
  */
 
+import { isObject, type JsonValue } from '@countersign/validator/json'
 import { errors, type Provider } from 'oidc-provider'
 import { readForm } from './form.ts'
 import type { Context, Middleware } from './middleware.ts'
@@ -66,7 +67,7 @@ export function createIntrospection(options: IntrospectionOptions): Middleware {
     const allowed = audiencesOf(client.clientId)
     const concerns = clientId === client.clientId || audiences.some((audience) => allowed.includes(audience))
     if (!concerns) return undefined
-    return { ...claims, active: true, token_type: claims['cnf'] === undefined ? 'Bearer' : 'DPoP' }
+    return { ...claims, active: true, token_type: tokenTypeOf(claims['cnf']) }
   }
 
   /** Says nothing about a token that is unknown, already dead, or another client's (T208). */
@@ -98,6 +99,11 @@ export function createIntrospection(options: IntrospectionOptions): Middleware {
     if (header !== '') ctx.set('www-authenticate', `Basic realm="${provider.issuer}"`)
     throw new errors.InvalidClientAuth('no such client, or another secret')
   }
+}
+
+/** A token that is bound to a certificate comes under `Bearer` (RFC 8705). */
+export function tokenTypeOf(cnf: JsonValue | undefined): 'Bearer' | 'DPoP' {
+  return isObject(cnf) && cnf['jkt'] !== undefined ? 'DPoP' : 'Bearer'
 }
 
 function readBasic(header: string): readonly [string?, string?] {

@@ -53,7 +53,7 @@ export function issueThroughBroker(provider: Provider, issuance: Issuance): void
       jti: token.jti,
       scope: token.scope || undefined,
       tid: tenant,
-      cnf: token.jkt === undefined ? undefined : { jkt: token.jkt },
+      cnf: confirmationOf(token),
     }
   }
 
@@ -76,13 +76,14 @@ export function issueThroughBroker(provider: Provider, issuance: Issuance): void
     },
   })
 
-  // Bound to the DPoP key for every client, not only for public ones: otherwise a refresh would be a way to get a
+  // Bound like the access token for every client, not only for public ones: otherwise a refresh would be a way to get a
   // bearer token out of a bound one (T156, T157).
   const save = provider.RefreshToken.prototype.save
   Object.assign(provider.RefreshToken.prototype, {
     save(this: RefreshToken) {
-      const jkt = Provider.ctx?.oidc.entities.AccessToken?.jkt
+      const { jkt, 'x5t#S256': x5t } = Provider.ctx?.oidc.entities.AccessToken ?? {}
       if (jkt !== undefined) this.jkt ??= jkt
+      if (x5t !== undefined) this['x5t#S256'] ??= x5t
       return save.call(this)
     },
   })
@@ -116,6 +117,12 @@ export function issueThroughBroker(provider: Provider, issuance: Issuance): void
     validate: async (token: string, client: { readonly clientId: string }) =>
       validateHint(token, client.clientId),
   })
+}
+
+/** What the token is bound to: the key of a DPoP proof or a certificate, and oidc-provider lets it be only one. */
+function confirmationOf({ jkt, 'x5t#S256': x5t }: AccessToken | ClientCredentials): JsonObject | undefined {
+  if (jkt !== undefined) return { jkt }
+  return x5t === undefined ? undefined : { 'x5t#S256': x5t }
 }
 
 /** 128 bits: nobody finds a payload from its hash in the log. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { hash, type KeyObject, timingSafeEqual } from 'node:crypto'
+import { hash, hkdfSync, type KeyObject, timingSafeEqual } from 'node:crypto'
 import type { Algorithm } from '@countersign/validator/jws'
 import {
   type AdapterFactory,
@@ -16,6 +16,7 @@ import {
   type KoaContextWithOIDC,
   Provider,
 } from 'oidc-provider'
+import type { CertificateOf } from './certificate.ts'
 import { introspectionPath, revocationPath } from './introspection.ts'
 import { errorPage, pageHeaders, type Scene, signedOutPage, signOutPage } from './pages.ts'
 import { claimsOf, type People } from './people.ts'
@@ -31,6 +32,10 @@ export interface ProviderOptions {
   /** Who receives shared signals has a token for this; only a client that names it may ask for one. */
   readonly transmitter: Resource
   readonly cookieKeys: readonly string[]
+  /** Whether every DPoP proof needs a nonce of ours. */
+  readonly nonceRequired: boolean
+  /** Left out: no token is bound to a certificate. */
+  readonly certificateOf: CertificateOf | undefined
   /** One live public key of the realm for each algorithm that ID tokens may be signed with. */
   readonly keys: ReadonlyMap<Algorithm, KeyObject>
   /** Whether a sign-in of that time has been ended since, by the manifest. */
@@ -71,6 +76,7 @@ export const routes = {
 
 export function createProvider(options: ProviderOptions): Provider {
   const { issuer, scene, adapter, people, resources, transmitter, cookieKeys, keys, isSignInEnded } = options
+  const { nonceRequired, certificateOf } = options
   const clients = new Map(options.clients.map((client) => [client.clientId, client]))
   const { protocol, pathname } = new URL(issuer)
   const mount = pathname.replace(/\/$/, '')
@@ -125,6 +131,14 @@ export function createProvider(options: ProviderOptions): Provider {
       backchannelLogout: { enabled: true },
       // Access tokens have a service as their audience; what it would tell is in the ID token.
       userinfo: { enabled: false },
+      dPoP: { enabled: true, nonceSecret: nonceSecret(cookieKeys), requireNonce: () => nonceRequired },
+      ...(certificateOf && {
+        mTLS: {
+          enabled: true,
+          certificateBoundAccessTokens: true,
+          getCertificate: (ctx) => certificateOf(ctx.req),
+        },
+      }),
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },
       resourceIndicators: {
         enabled: true,
@@ -216,6 +230,11 @@ export function createProvider(options: ProviderOptions): Provider {
 /** Secrets are random and long, so one pass is enough; what it saves is the secret when the database is read. */
 export function hashSecret(secret: string): string {
   return hash('sha256', secret, 'base64url')
+}
+
+/** Of what all processes of this realm have, so that each knows the nonces of the others. */
+function nonceSecret([newest = '']: readonly string[]): Buffer {
+  return Buffer.from(hkdfSync('sha256', newest, '', 'dpop nonces', 32))
 }
 
 /** Tells oidc-provider which algorithm there is. Nothing is ever signed with it: see `issuance.ts`. */

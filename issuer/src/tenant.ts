@@ -11,6 +11,7 @@ import type { Validator } from '@countersign/validator/validator'
 import type { Provider } from 'oidc-provider'
 import { createAdapterFactory, revokeGrant } from './adapter.ts'
 import type { Attempts } from './attempts.ts'
+import { createCertificateOf } from './certificate.ts'
 import type { IssuerConfig, Secrets, Seed } from './config.ts'
 import { isEnded } from './cutoff.ts'
 import { registerTokenExchange } from './exchange.ts'
@@ -108,6 +109,13 @@ export async function openTenant(
     )
   }
 
+  const certificateOf = config.client_certificate && createCertificateOf(config.client_certificate)
+  const stranded = clients.find(({ metadata }) => metadata.tls_client_certificate_bound_access_tokens)
+  // It would be given tokens that are bound to nothing, where somebody believes them to be.
+  if (certificateOf === undefined && stranded !== undefined)
+    throw new Error(
+      `client_certificate is missing, and tokens of ${stranded.clientId} are to be bound to one`,
+    )
   const state = { database, tenant: tenant.id, accessTokens, signals: transmitter, now }
   const provider = createProvider({
     issuer,
@@ -118,6 +126,8 @@ export async function openTenant(
     resources: config.resources,
     transmitter: { audience, scopes: Object.values(signalScopes) },
     cookieKeys: secrets.cookie_keys,
+    nonceRequired: config.dpop.nonce_required,
+    certificateOf,
     keys: keyPerAlgorithm(trust.state?.manifest, config.realm),
     isSignInEnded,
   })
@@ -134,6 +144,7 @@ export async function openTenant(
     issue,
     audiencesOf,
     lifetimeSeconds: ACCESS_TOKEN_SECONDS,
+    certificateOf,
     now,
   })
   provider.use(answerErrors(scene))

@@ -22,7 +22,7 @@ import {
   type TestWorld,
 } from '@countersign/validator/testing'
 import { createValidator, type Validator } from '@countersign/validator/validator'
-import { configSchema, type SeedClient, seedSchema, tokenExchange } from './config.ts'
+import { configSchema, type IssuerConfig, type SeedClient, seedSchema, tokenExchange } from './config.ts'
 import { openRealm } from './realm.ts'
 import type { Database } from './schema.ts'
 import { createTransmitter, type Transmitter } from './signals/transmitter.ts'
@@ -117,6 +117,10 @@ export async function startTestIssuer(
     readonly backchannelLogoutUri?: string
     /** With a key that signs SETs. */
     readonly signals?: boolean
+    /** Laid over its configuration. */
+    readonly settings?: Partial<IssuerConfig>
+    /** Laid over what its seed has of a client. */
+    readonly clients?: Readonly<Record<string, Partial<SeedClient>>>
     /** One that another issuer has left, to go on from. */
     readonly folder?: string
     /** Where it listens. */
@@ -147,6 +151,7 @@ export async function startTestIssuer(
     clients: sampleClients((id) => secrets[id] ?? '', transmitter).map((client) => ({
       ...client,
       ...(client.client_id === clientIds.web && { backchannel_logout_uri: options.backchannelLogoutUri }),
+      ...options.clients?.[client.client_id],
     })),
     people: [...people, { tenant: tenants[0], username: 'ben', password }],
   })
@@ -172,6 +177,7 @@ export async function startTestIssuer(
       { audience: calendarAudience, scopes: ['calendar.read'] },
     ],
     signals: { loopback_receivers: true },
+    ...options.settings,
   })
   const sightings: Sighting[] = []
   const tick = (): number => {

@@ -9,7 +9,7 @@
  */
 
 import { hash, X509Certificate } from 'node:crypto'
-import type { Binding, Proof } from './guard.ts'
+import type { Binding, GuardedRequest, Proof } from './guard.ts'
 import { headerValues } from './headers.ts'
 
 /** Where the certificate of the client is learnt from. */
@@ -46,20 +46,39 @@ export function mtls({ from }: MtlsOptions): Binding {
       },
     }
   }
+  const read = certificateReader(from)
+  return {
+    confirm: (request): Proof => {
+      const seen = read(request)
+      if (seen === 'malformed') return { error: malformed }
+      return seen === undefined ? {} : { confirmation: { 'x5t#S256': seen.thumbprint } }
+    },
+  }
+}
+
+/** A certificate as a proxy names it. */
+export interface SeenCertificate {
+  /** SHA-256, base64url. */
+  readonly thumbprint: string
+  /** Not known where the proxy gives a hash alone. */
+  readonly der?: Uint8Array
+}
+
+/** Reads what a proxy says in its header; undefined where it says nothing, or who says it is not the proxy. */
+export function certificateReader(
+  from: ForwardedCertificate,
+): (request: Pick<GuardedRequest, 'rawHeaders' | 'peer'>) => SeenCertificate | 'malformed' | undefined {
   const header = from.header.toLowerCase()
   const peers = new Set(from.peers.map(plainAddress))
   const read = readers[from.format]
   if (!/^[a-z0-9-]+$/.test(header) || peers.size === 0 || read === undefined)
     throw new TypeError('a certificate from a proxy needs its header, format and peers')
-  return {
-    confirm: ({ rawHeaders, peer }): Proof => {
-      if (peer === undefined || !peers.has(plainAddress(peer))) return {}
-      const [value = '', ...others] = headerValues(rawHeaders, header)
-      // What nginx sends where there was none is empty, or a dash.
-      if (others.length === 0 && (value === '' || value === '-')) return {}
-      const x5t = others.length > 0 ? undefined : read(value)
-      return x5t === undefined ? { error: malformed } : { confirmation: { 'x5t#S256': x5t } }
-    },
+  return ({ rawHeaders, peer }) => {
+    if (peer === undefined || !peers.has(plainAddress(peer))) return undefined
+    const [value = '', ...others] = headerValues(rawHeaders, header)
+    if (others.length > 0) return 'malformed'
+    // What nginx sends where there was none is empty, or a dash.
+    return value === '' || value === '-' ? undefined : (read(value) ?? 'malformed')
   }
 }
 
@@ -74,35 +93,35 @@ function plainAddress(address: string): string {
   return address.toLowerCase().replace(/^::ffff:(?=[0-9.]+$)/, '')
 }
 
-/** Each gives the SHA-256 of the certificate, or undefined for what is not exactly one. */
-const readers: Readonly<Record<CertificateFormat, (value: string) => string | undefined>> = {
-  nginx: (value) => digestOfPem(unescapePercent(value)),
+/** Each gives undefined for what is not exactly one certificate. */
+const readers: Readonly<Record<CertificateFormat, (value: string) => SeenCertificate | undefined>> = {
+  nginx: (value) => fromPem(unescapePercent(value)),
   envoy: readForwardedClientCert,
-  rfc9440: (value) => digestOfBase64(/^:([^:]*):$/.exec(value)?.[1]),
-  base64: digestOfBase64,
+  rfc9440: (value) => fromBase64(/^:([^:]*):$/.exec(value)?.[1]),
+  base64: fromBase64,
 }
 
 function digest(der: Uint8Array): string {
   return hash('sha256', der, 'base64url')
 }
 
-function digestOfBase64(text: string | undefined): string | undefined {
+function fromBase64(text: string | undefined): SeenCertificate | undefined {
   if (text === undefined) return undefined
   const der = Buffer.from(text, 'base64')
   // Node skips what is no base64.
   if (der.toString('base64') !== text) return undefined
   try {
     // A hash fits any bytes; they have to be those of a certificate, and no more.
-    return new X509Certificate(der).raw.equals(der) ? digest(der) : undefined
+    return new X509Certificate(der).raw.equals(der) ? { thumbprint: digest(der), der } : undefined
   } catch {
     return undefined
   }
 }
 
-function digestOfPem(text: string | undefined): string | undefined {
+function fromPem(text: string | undefined): SeenCertificate | undefined {
   const [, body] =
     /^-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*$/.exec(text ?? '') ?? []
-  return digestOfBase64(body?.replace(/\s+/g, ''))
+  return fromBase64(body?.replace(/\s+/g, ''))
 }
 
 function unescapePercent(text: string): string | undefined {
@@ -117,23 +136,20 @@ function unescapePercent(text: string): string | undefined {
  * `key=value` with semicolons between; a value with one of `,;=` stands in quotes. A comma begins the certificate of another
  * hop, and which of them is the client's nobody here can know: Envoy has to be told to set the header and not to append.
  */
-function readForwardedClientCert(value: string): string | undefined {
+function readForwardedClientCert(value: string): SeenCertificate | undefined {
   const pair = /([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;]*)(;|$)/y
   const found = new Map<string, string>()
   while (pair.lastIndex < value.length) {
     const [, name = '', text = ''] = pair.exec(value) ?? []
     const key = name.toLowerCase()
-    // The names of a certificate may stand there several times; the certificate may not.
+    // The names in a certificate may stand there several times; the certificate may not.
     if (key === '' || ((key === 'cert' || key === 'hash') && found.has(key))) return undefined
     found.set(key, text.startsWith('"') ? text.slice(1, -1) : text)
   }
   const [hex, pem] = [found.get('hash'), found.get('cert')]
-  const hashed =
-    hex === undefined || !/^[0-9a-f]{64}$/i.test(hex)
-      ? undefined
-      : Buffer.from(hex, 'hex').toString('base64url')
-  const whole = pem === undefined ? undefined : digestOfPem(unescapePercent(pem))
-  if ((hex !== undefined && hashed === undefined) || (pem !== undefined && whole === undefined))
-    return undefined
-  return hashed !== undefined && whole !== undefined && hashed !== whole ? undefined : (whole ?? hashed)
+  if (hex !== undefined && !/^[0-9a-f]{64}$/i.test(hex)) return undefined
+  const hashed = hex === undefined ? undefined : Buffer.from(hex, 'hex').toString('base64url')
+  if (pem === undefined) return hashed === undefined ? undefined : { thumbprint: hashed }
+  const whole = fromPem(unescapePercent(pem))
+  return hashed === undefined || hashed === whole?.thumbprint ? whole : undefined
 }
