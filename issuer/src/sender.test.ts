@@ -23,7 +23,8 @@ const issuer = await startTestIssuer('consumer', {
   clients: { [clientIds.service]: boundToCertificate, [clientIds.web]: boundToCertificate },
 })
 const strict = await startTestIssuer('enterprise', { settings: { dpop: { nonce_required: true } } })
-after(() => Promise.all([issuer.stop(), strict.stop()]))
+const plain = await startTestIssuer('consumer')
+after(() => Promise.all([issuer.stop(), strict.stop(), plain.stop()]))
 
 test('RFC 8705: a token is bound to the certificate that the proxy names, and without one there is none', async () => {
   const ask = (headers: Record<string, string> = {}): Promise<Answer> =>
@@ -90,6 +91,20 @@ test('T161 T200: a token that is bound to a certificate is exchanged with it, an
 test('T239: who is to bind tokens to certificates has to be told where they are', async () => {
   const start = startTestIssuer('consumer', { clients: { [clientIds.service]: boundToCertificate } })
   await assert.rejects(start, /client_certificate is missing, and tokens of service/)
+})
+
+test('T157: a code that is bound to a key is redeemed with a proof by that key', async () => {
+  const [holder, thief] = [createTestHolder(), createTestHolder()]
+  const redeem = async (by: typeof holder | undefined): Promise<Answer> => {
+    const { code, verifier = '' } = await codeFrom(plain, { dpop_jkt: holder.jkt })
+    const grant = { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: callback }
+    const dpop = by?.prove({ method: 'POST', url: `${plain.issuers[0]}/token` })
+    return post(plain, '/token', clientIds.web, grant, { headers: { ...(dpop && { dpop }) } })
+  }
+  assert.equal((await redeem(thief)).error, 'invalid_grant')
+  assert.equal((await redeem(undefined)).error, 'invalid_grant')
+  const answer = await redeem(holder)
+  assert.deepEqual(decodeJwt(answer.access_token ?? '')['cnf'], { jkt: holder.jkt })
 })
 
 test('T152: where a nonce is required, the first refusal brings one, and an old one is told from ours', async () => {
