@@ -126,7 +126,7 @@ const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] 
   [['key', 'lift', '--reason', 'x'], /lift needs --kid KID/],
   [['key', 'lift', '--kid', 'x', '--kid', 'y', '--reason', 'x'], /lift takes one --kid KID/],
   [['key', 'prune', '--kid', 'x'], /--reason TEXT: the record says why/],
-  [['validator'], /validator takes remove, not nothing/],
+  [['validator'], /validator takes enrol or remove, not nothing/],
   [['validator', 'remove', '--reason', 'x'], /remove needs --name NAME/],
   [['break-glass', '--minutes', '5', '--reason', 'x'], /break-glass needs --realm REALM/],
   [['break-glass', '--realm', 'consumer', '--minutes', '61', '--reason', 'x'], /--minutes N, 1 to 60/],
