@@ -1,12 +1,13 @@
 /**
  * Stands between issuers, witness and signers, and is trusted by none of them: it holds no key, and what it could alter
- * or hold back would not verify. The socket that a request comes in by is its realm; no request can name another.
+ * or hold back would not verify. The socket that a request comes in by is its realm, or the certificate is (`remote.ts`); no
+ * request can name another.
  * @module
  */
 
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { keepConnected, LineError, type LineServer, serveLines } from '@countersign/lines'
+import { keepConnected, type Line, LineError, type LineServer, serveLines } from '@countersign/lines'
 import type { Logger, Running } from '@countersign/service'
 import {
   type KeyCounts,
@@ -17,12 +18,15 @@ import {
 import { parseTrustAnchor } from '@countersign/validator/charter'
 import { readEnrolment } from '@countersign/validator/enrolment'
 import { followManifest } from '@countersign/validator/follow'
+import { keySetOf } from '@countersign/validator/key-set'
+import type { Manifest } from '@countersign/validator/manifest'
 import { batch } from './batch.ts'
 import { type CanaryRequest, canaryRequest, checkCanary, readCanaryRequest } from './canary.ts'
 import type { SignerStatus } from './client.ts'
 import type { BrokerConfig, KeystoreConfig } from './config.ts'
 import { createHandover } from './handover.ts'
 import { type Issued, issueBatch } from './issue.ts'
+import { type Remote, type RemoteRealm, serveRemote } from './remote.ts'
 import { RealmSigners } from './signers.ts'
 import { type SupervisedSigner, superviseSigner } from './supervise.ts'
 
@@ -82,17 +86,26 @@ export async function startBroker(
     const { token } = orThrow(await issue(canaryRequest(key, key.audience, Date.now() / 1000)))
     return { token: checkCanary(token, key.kid) }
   }
+  let remote: Remote | undefined
   let reloading: Promise<unknown> = Promise.resolve()
   const reload = (): Promise<void> => {
-    const reloaded = reloading.then(() => reloadKeystores(realms, reread(), log))
+    const reloaded = reloading.then(async () => {
+      const now = reread()
+      await reloadKeystores(realms, now, log)
+      reloadRemote(remote, now)
+    })
     reloading = reloaded.catch(() => {})
     return reloaded
   }
   servers.push(await serveLines(config.admin_socket, { ...adminMethods(realms, reload), canary }))
+  const manifest = (): Manifest | undefined => follower.state?.manifest
+  if (config.remote !== undefined)
+    remote = await serveRemote(config.remote, remoteRealms(realms, issuers, witness, manifest), log)
   return {
-    ready: { realms: [...realms.keys()] },
+    ready: { realms: [...realms.keys()], ...(remote && { remote: { port: remote.port } }) },
+    reload,
     stop: async () => {
-      await Promise.all(servers.map((server) => server.close()))
+      await Promise.all([remote?.close(), ...servers.map((server) => server.close())])
       await reloading
       await follower.stop()
       handover.stop()
@@ -191,7 +204,39 @@ async function reloadKeystores(
   }
 }
 
+function reloadRemote(remote: Remote | undefined, { remote: config }: BrokerConfig): void {
+  if ((remote === undefined) !== (config === undefined))
+    throw new LineError('malformed', 'remote begins and ends with the broker; only what is in it can change')
+  if (config !== undefined) remote?.reload(config)
+}
+
 type Issue = (request: SigningRequest) => Promise<Issued>
+
+/** What each realm does for issuers elsewhere. */
+function remoteRealms(
+  realms: ReadonlyMap<string, Realm>,
+  issuers: ReadonlyMap<string, Issue>,
+  witness: Pick<Line, 'connect'>,
+  manifest: () => Manifest | undefined,
+): ReadonlyMap<string, RemoteRealm> {
+  return new Map(
+    [...realms].map(([realm, { signers }]) => [
+      realm,
+      {
+        issue: issuers.get(realm) as Issue,
+        keySet: (wanted) => keySetOf(manifest(), realm, ({ issuer }) => wanted.includes(issuer)),
+        health: async () => ({
+          signer: signers.all.some(({ manifestVersion }) => manifestVersion > 0) ? 'ready' : 'unavailable',
+          witness: await witness.connect().then(
+            () => 'ready' as const,
+            () => 'unavailable' as const,
+          ),
+          manifest_version: manifest()?.version ?? 0,
+        }),
+      },
+    ]),
+  )
+}
 
 /** What the issuer of a realm may ask. */
 function realmMethods(issue: Issue) {

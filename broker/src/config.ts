@@ -27,7 +27,46 @@ const keystoreSchema = z
 
 export type KeystoreConfig = z.infer<typeof keystoreSchema>
 
-export const configSchema = z.strictObject({
+/** Whose a certificate is: by its hash, or by a name that the authority of `client_ca` vouches for. */
+const certificateSchema = z.union([
+  z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+  z.strictObject({ dns: z.string().regex(/^[a-z0-9-]+(\.[a-z0-9-]+)*$/) }),
+  /** Such as a SPIFFE ID. */
+  z.strictObject({ uri: z.string().regex(/^[a-z][a-z0-9+.-]*:[^\s",]+$/) }),
+])
+
+const remoteClientSchema = z.strictObject({
+  /** For the log. */
+  name: z.string().min(1),
+  certificate: certificateSchema,
+  realm: z.string(),
+  /** What `iss` may be, each an issuer or a template of the charter's. */
+  issuers: z.array(z.string().min(1)).min(1),
+  tokens_per_second: z.int().min(1).max(20_000).default(1000),
+})
+
+export type RemoteClient = z.infer<typeof remoteClientSchema>
+
+const remoteSchema = z.strictObject({
+  listen: z.strictObject({
+    host: z.string().min(1).default('127.0.0.1'),
+    port: z.int().min(0).max(65_535),
+  }),
+  /** Files (PEM), read anew when they change. */
+  tls: z.strictObject({
+    key: z.string().min(1),
+    cert: z.string().min(1),
+    /** Who signs certificates of clients; a client's own one where it signs itself. */
+    client_ca: z.string().min(1),
+    /** Certificates that have been revoked, of every authority in `client_ca`. Left out: remove the client below. */
+    crl: z.string().min(1).optional(),
+  }),
+  clients: z.array(remoteClientSchema),
+})
+
+export type RemoteConfig = z.infer<typeof remoteSchema>
+
+const brokerSchema = z.strictObject({
   /** By name. Each has a signer of its own, and a socket of its own: whoever may open that socket is the realm's issuer. */
   realms: z.record(
     z.string().regex(/^[a-z][a-z0-9-]{0,31}$/),
@@ -47,6 +86,21 @@ export const configSchema = z.strictObject({
   trust_anchor: z.string().min(1),
   /** Acknowledges manifests under this name with the private key (JWK) in this file. */
   enrolment: z.strictObject({ name: z.string().min(1), key: z.string().min(1) }).optional(),
+  /** Issuers that are not ours: the certificate is the realm, as a socket is. docs/bring-your-own-issuer.md. */
+  remote: remoteSchema.optional(),
+})
+
+export const configSchema = brokerSchema.superRefine(({ realms, remote }, context) => {
+  const seen = new Set<string>()
+  for (const [index, { name, realm, certificate }] of (remote?.clients ?? []).entries()) {
+    const complain = (member: string, message: string): void =>
+      context.addIssue({ code: 'custom', message, path: ['remote', 'clients', index, member] })
+    if (!Object.hasOwn(realms, realm)) complain('realm', 'is no realm of this broker')
+    if (seen.has(name)) complain('name', 'is that of another client')
+    const identity = JSON.stringify(certificate)
+    if (seen.has(identity)) complain('certificate', 'is that of another client')
+    seen.add(name).add(identity)
+  }
 })
 
 export type BrokerConfig = z.infer<typeof configSchema>

@@ -25,6 +25,7 @@ import {
   type TestWorld,
 } from '@countersign/validator/testing'
 import type { AppendParams, AppendResult } from '@countersign/witness/client'
+import type { z } from 'zod'
 import { startBroker } from './broker.ts'
 import { type BrokerConfig, configSchema } from './config.ts'
 
@@ -34,6 +35,10 @@ export interface TestBroker {
   readonly witness: FakeWitness
   readonly config: BrokerConfig
   readonly folder: string
+  /** Where issuers elsewhere reach it. */
+  readonly remotePort: number
+  /** Has it read its configuration anew, changed as `change` says. */
+  reload(change?: Partial<BrokerConfig>): Promise<void>
   /** The key that a realm's signer signs with. */
   kid(realm: TestRealm): string
   /** A line to the socket of a realm, or to the admin socket. */
@@ -54,7 +59,12 @@ const signerMain = fileURLToPath(import.meta.resolve('@countersign/signer/client
   'main.ts',
 )
 
-export async function startTestBroker(): Promise<TestBroker> {
+export interface TestBrokerOptions {
+  /** What is asked of it by issuers elsewhere. */
+  readonly remote?: z.input<typeof configSchema>['remote']
+}
+
+export async function startTestBroker({ remote }: TestBrokerOptions = {}): Promise<TestBroker> {
   const folder = mkdtempSync(join(tmpdir(), 'countersign-broker-'))
   const realms: readonly TestRealm[] = ['consumer', 'enterprise']
   const identities = Object.fromEntries(
@@ -84,10 +94,12 @@ export async function startTestBroker(): Promise<TestBroker> {
     witness_socket: witness.path,
     authority: authority.url,
     trust_anchor: join(folder, 'anchor.json'),
+    remote,
   })
   const log = createLog('broker')
   log.level = 'silent'
-  let running: Running = await startBroker(config, log)
+  let current = config
+  let running: Running = await startBroker(config, log, () => current)
   const lines = new Map(
     [...realms, 'admin' as const].map((name) => [name, keepConnected(join(folder, `${name}.sock`), 10_000)]),
   )
@@ -99,6 +111,13 @@ export async function startTestBroker(): Promise<TestBroker> {
     witness,
     config,
     folder,
+    get remotePort() {
+      return (running.ready['remote'] as { readonly port: number }).port
+    },
+    reload: async (change) => {
+      current = { ...current, ...change }
+      await running.reload?.()
+    },
     kid: (realm) => kids.get(realm) as string,
     line: (socket) => lines.get(socket) as Line,
     claims: (realm, change = {}) => {
@@ -131,7 +150,7 @@ export async function startTestBroker(): Promise<TestBroker> {
     restart: async (between = () => {}) => {
       await running.stop()
       between()
-      running = await startBroker(config, log)
+      running = await startBroker(config, log, () => current)
       await test.deliver()
     },
     stop: async () => {

@@ -51,6 +51,22 @@ test('a service tells its parent that it answers, and stops with 0 when told to 
   }
 })
 
+test('a service that can reloads on SIGHUP, as often as it is told to, and lives on when that fails', async () => {
+  const child = forked(`const timer = setInterval(() => {}, 60_000)
+    let reloads = 0
+    return { ready: {}, stop: async () => clearInterval(timer), reload: async () => {
+      process.send({ reloads: ++reloads })
+      if (reloads === 1) throw new Error('the file is half written')
+    } }`)
+  await once(child, 'message')
+  for (const reloads of [1, 2]) {
+    child.kill('SIGHUP')
+    assert.deepEqual(await once(child, 'message'), [{ reloads }, undefined])
+  }
+  child.kill('SIGTERM')
+  assert.deepEqual(await once(child, 'exit'), [0, null])
+})
+
 test('a service whose parent goes away before it answers does not outlive it', async () => {
   const child = forked(`log.error('starting'); await new Promise(() => setInterval(() => {}, 60_000))`)
   await once(child.stderr ?? child, 'data')
