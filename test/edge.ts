@@ -6,7 +6,6 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chownSync,
@@ -54,8 +53,8 @@ export interface Edge {
 export interface EdgeOptions {
   /** Laid over the gateway's usual configuration. */
   readonly config?: Readonly<Record<string, unknown>>
-  /** What the gateway's file of those who introspect says, with `secret` for `secret_sha256`. */
-  readonly clients?: readonly (Readonly<Record<string, unknown>> & { readonly secret: string })[]
+  /** What the gateway's file of those who introspect says, */
+  readonly clients?: readonly object[]
 }
 
 export async function startEdge({ config = {}, clients = [] }: EdgeOptions = {}): Promise<Edge> {
@@ -76,12 +75,7 @@ export async function startEdge({ config = {}, clients = [] }: EdgeOptions = {})
     trust_anchor: write('trust-anchor.json', world.trustAnchor),
     state: join(folder, 'gateway'),
     enrolment: { name: 'gateway', key: write('enrolment.json', key.privateKey.export({ format: 'jwk' })) },
-    introspection_clients: write('clients.json', {
-      clients: clients.map(({ secret, ...client }) => ({
-        ...client,
-        secret_sha256: createHash('sha256').update(secret).digest('base64url'),
-      })),
-    }),
+    introspection_clients: write('clients.json', { clients }),
     ...config,
   })
   const gateway = await startGatewayProcess(configFile)

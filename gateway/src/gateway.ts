@@ -9,6 +9,7 @@ import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
 import { serveAuth } from './auth.ts'
 import type { GatewayConfig } from './config.ts'
 import { readClients, serveIntrospection } from './introspect.ts'
+import { createKicker } from './kick.ts'
 import { HEADER_BYTES_MAX, refuseUnreadable } from './oversize.ts'
 
 /** Longer than this the start does not wait for the authority; tokens are refused until it is there. */
@@ -29,9 +30,17 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   })
   const http = createHttp(log, { headerBytesMax: HEADER_BYTES_MAX, onUnreadable: refuseUnreadable })
   serveAuth(http, validator, config)
-  if (config.introspection_clients !== undefined) {
-    await serveIntrospection(http, validator, readClients(config.introspection_clients))
-  }
+  const clients = config.introspection_clients === undefined ? [] : readClients(config.introspection_clients)
+  const kickers = new Map(
+    clients.flatMap((client) => {
+      const { client_id, kick: target } = client
+      if (target === undefined) return []
+      const onProblem = (problem: Error): void =>
+        log.error({ client_id, problem: problem.message }, 'sessions are still open')
+      return [[client, createKicker({ target, validator, onProblem })] as const]
+    }),
+  )
+  if (clients.length > 0) await serveIntrospection(http, validator, clients, kickers)
   http.get('/healthz', () => ({ status: 'ok' }))
   http.get('/readyz', (_request, reply) =>
     reply.code(validator.isReady ? 200 : 503).send({ ready: validator.isReady }),
@@ -43,6 +52,7 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
     ready: { url: `http://127.0.0.1:${port}`, audience: config.audience },
     stop: async () => {
       await http.close()
+      for (const kicker of kickers.values()) kicker.stop()
       await validator.stop()
     },
   }

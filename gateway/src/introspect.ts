@@ -13,6 +13,7 @@ import type { ValidatedToken, Validator } from '@countersign/validator/validator
 import formbody from '@fastify/formbody'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
+import { type Kicker, kickSchema } from './kick.ts'
 
 /** The file of those who may introspect. Secrets are random, so one SHA-256 keeps them as well as a slow hash would. */
 const clientsFile = z.strictObject({
@@ -23,14 +24,19 @@ const clientsFile = z.strictObject({
       secret_sha256: z.base64url().length(43),
       /** The tenants whose tokens the client may ask about. Left out: all. */
       tenants: z.array(z.string()).optional(),
+      /** A mail server: the sessions that it opens end with their token. Bound tokens open none, since it compares no `cnf`. */
+      kick: kickSchema.optional(),
     }),
   ),
 })
 
 export type IntrospectionClient = z.infer<typeof clientsFile>['clients'][number]
 
-/** RFC 7662 allows other parameters; a secret in the body is a second way to authenticate, and one is enough. */
-const request = z.object({ token: z.string().min(1), client_secret: z.undefined().optional() })
+/**
+ * RFC 7662 allows other parameters; a secret in the body is a second way to authenticate, and one is enough. Dovecot always
+ * sends the member, and leaves it empty.
+ */
+const request = z.object({ token: z.string().min(1), client_secret: z.literal('').optional() })
 
 const BODY_BYTES_MAX = 64 * 1024
 
@@ -43,6 +49,7 @@ export async function serveIntrospection(
   http: FastifyInstance,
   validator: Validator,
   clients: readonly IntrospectionClient[],
+  kickers: ReadonlyMap<IntrospectionClient, Kicker> = new Map(),
 ): Promise<void> {
   await http.register(formbody, { bodyLimit: BODY_BYTES_MAX })
   http.post('/introspect', (incoming, reply) => {
@@ -58,11 +65,16 @@ export async function serveIntrospection(
     if (!form.success) return reply.code(400).send({ error: 'invalid_request' })
     const { token } = form.data
     // Who asks is not who was given the token: they compare `cnf` with what was proven to them.
-    const decision = validator.decide(token, { confirmation: claimedConfirmation(token) })
+    const confirmation = client.kick === undefined ? claimedConfirmation(token) : undefined
+    const decision = validator.decide(token, { confirmation })
     if (!decision.accepted) {
       return reply.header('x-countersign-reason', decision.refusal.reason).send({ active: false })
     }
-    return reply.send(describe(client, decision.token))
+    const answer = describe(client, decision.token)
+    if (answer.active && kickers.get(client)?.watch(decision.token) === false) {
+      return reply.send({ active: false })
+    }
+    return reply.send(answer)
   })
 }
 
@@ -82,7 +94,9 @@ function authenticateClient(
 /** A hash that nobody knows a secret for: an unknown client costs what a wrong secret costs. */
 const nobody = 'A'.repeat(43)
 
-function describe(client: IntrospectionClient, token: ValidatedToken): object {
+type Description = Readonly<Record<string, unknown>> & { readonly active: boolean }
+
+function describe(client: IntrospectionClient, token: ValidatedToken): Description {
   if (client.tenants?.includes(token.tenant) === false) return { active: false }
   const { iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf } = token.claims
   const token_type = isObject(cnf) && cnf['jkt'] !== undefined ? 'DPoP' : 'Bearer'
