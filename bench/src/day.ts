@@ -1,6 +1,6 @@
 /**
- * `npm run day`: a day of hourly turns in a minute or two, under load that never pauses, with keys in files and then in a
- * token. What counts is two zeros: grants that failed, and valid tokens that were refused.
+ * A day of hourly turns in a minute or two, under load that never pauses, with keys in files and then in a token. What
+ * counts is two zeros: grants that failed, and valid tokens that were refused.
  * @module
  */
 
@@ -19,11 +19,15 @@ const charter = { rotation_seconds: '3s', cache_seconds: '1s', key_age_max: '60s
 const realms = ['consumer', 'enterprise'] as const
 
 const main = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
-let failed = await live('keys in files', async () => {})
-const missing = missingSoftHsm()
-if (missing === undefined) failed += await live('keys in SoftHSM2', moveIntoToken)
-else process.stdout.write(`\n${missing}\n`)
-process.exitCode = failed === 0 ? 0 : 1
+
+/** Lives through the day with keys in files and then in a token, and prints both. Gives how much went wrong. */
+export async function liveADay(): Promise<number> {
+  const failed = await live('keys in files', async () => {})
+  const missing = missingSoftHsm()
+  if (missing === undefined) return failed + (await live('keys in SoftHSM2', moveIntoToken))
+  process.stdout.write(`\n${missing}\n`)
+  return failed
+}
 
 /** Lets the realms of a new system live through the turns, after `prepare`. Gives how much went wrong. */
 async function live(

@@ -1,58 +1,20 @@
 /**
- * `npm run bench`: Countersign beside its peers, all in one run on one machine. What counts is the ratio; the absolute
- * figures belong to the machine.
+ * `npm run bench`: Countersign beside its peers. `npm run bench -- day`: a day of turns under load, made short; exit 1 when a
+ * grant failed or a valid token was refused.
  * @module
  */
 
-import { availableParallelism, cpus } from 'node:os'
-import { connectCrowd, startTemporarySystem } from '@countersign/cli/client'
-import { endpointOf, startBare } from './endpoints.ts'
-import { grants, tokensPerSignature } from './grants.ts'
-import { activeKey, measureKill } from './kill.ts'
-import { measureWitness } from './log.ts'
-import { type Result, runRounds } from './rounds.ts'
-import { measureSignatures } from './signatures.ts'
-import { rowsOf, showSection } from './table.ts'
-import { verifyPeers } from './verify.ts'
+import { compare } from './compare.ts'
+import { liveADay } from './day.ts'
 
-const model = cpus()[0]?.model.trim() ?? 'unknown processor'
-process.stdout.write(`Node ${process.version}, ${availableParallelism()} processors, ${model}\n`)
-
-const { uncached, cached, characters } = await verifyPeers()
-showSection('verdicts, each token once', rowsOf(await measure(uncached, 'jose')))
-showSection('verdicts, token seen before', rowsOf(await measure(cached, 'fast-jwt')))
-showSection('what a receipt adds to a token', [
-  { label: 'token without receipt', value: `${characters.bare} characters` },
-  { label: 'lone receipt', value: `+ ${characters.lone - characters.bare} characters` },
-  { label: 'receipt of a batch of 32', value: `+ ${characters.batch - characters.bare} characters` },
-])
-
-const signatures = await measureSignatures()
-showSection('signatures, ES256', [
-  ...rowsOf(signatures.results),
-  ...(signatures.missing === undefined ? [] : [{ label: signatures.missing, value: '' }]),
-])
-
-const bare = await startBare()
-const system = await startTemporarySystem()
-try {
-  const endpoint = await endpointOf(system.ready)
-  const contenders = [grants('oidc-provider alone', bare.endpoint), grants('countersign', endpoint)]
-  const results = await runRounds(contenders, { base: 'oidc-provider alone', rounds: 7, milliseconds: 2000 })
-  showSection('grants through the token endpoint', [
-    ...rowsOf(results),
-    { label: 'tokens per receipt signature', value: (await tokensPerSignature(endpoint)).toFixed(1) },
-  ])
-  const [follower] = await connectCrowd(system.ready.authority, 1)
-  const kid = activeKey(follower, 'enterprise')
-  await follower?.stop()
-  showSection('witness, durable appends', await measureWitness(system, kid))
-  showSection('killing a key', await measureKill(system.ready))
-} finally {
-  bare.stop()
-  await system.stop()
-}
-
-function measure(contenders: Parameters<typeof runRounds>[0], base: string): Promise<Result[]> {
-  return runRounds(contenders, { base, rounds: 7, milliseconds: 500 })
+switch (process.argv[2]) {
+  case undefined:
+    await compare()
+    break
+  case 'day':
+    process.exitCode = (await liveADay()) === 0 ? 0 : 1
+    break
+  default:
+    process.stderr.write('npm run bench, or npm run bench -- day\n')
+    process.exitCode = 2
 }
