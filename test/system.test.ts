@@ -235,6 +235,69 @@ test('3. T249 T258 the gateway says who it is, whatever else was claimed, and we
   assert.deepEqual([await read(mine?.ids[0]), await read(theirs?.ids[0])], [200, 404])
 })
 
+test('3. T066 T149 T156 a token that is bound to a key counts with proof of it, at the webmail and behind a proxy', async () => {
+  const { webmail, gateway } = system.ready
+  const { client_id, client_secret } = clientOf('enterprise', 'client_credentials')
+  const client: oauth.Client = { client_id }
+  const insecure = { [oauth.allowInsecureRequests]: true }
+  const keys = await oauth.generateKeyPair('ES256', { extractable: true })
+  const DPoP = oauth.DPoP(client, keys)
+  const issuer = new URL(issuerOf('enterprise'))
+  const server = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, insecure))
+  const granted = await oauth.processClientCredentialsResponse(
+    server,
+    client,
+    await oauth.clientCredentialsGrantRequest(
+      server,
+      client,
+      oauth.ClientSecretBasic(client_secret),
+      new URLSearchParams(),
+      {
+        DPoP,
+        ...insecure,
+      },
+    ),
+  )
+  const { access_token: token, token_type } = granted
+  secrets.push(token)
+  assert.equal(token_type, 'dpop')
+  const messages = new URL('/api/messages', webmail.url)
+  const proven = await oauth.protectedResourceRequest(token, 'GET', messages, undefined, undefined, {
+    DPoP,
+    ...insecure,
+  })
+  // A service has no mailbox; it was let in to be told so.
+  assert.equal(proven.status, 404)
+  const bearer = { authorization: `Bearer ${token}` }
+  for (const url of [messages, `${gateway.url}/auth`]) {
+    const stolen = await fetch(url, { headers: bearer })
+    assert.equal(stolen.headers.get('x-countersign-reason'), 'sender_mismatch', String(url))
+  }
+  // The proxy's part: it was asked for this, and asks the gateway in turn.
+  const asked = await oauth.protectedResourceRequest(
+    token,
+    'GET',
+    new URL('/inbox?page=2', gateway.audience),
+    undefined,
+    undefined,
+    {
+      DPoP,
+      [oauth.customFetch]: (_url, { headers }) =>
+        fetch(`${gateway.url}/auth`, {
+          headers: { ...headers, 'x-original-method': 'GET', 'x-original-uri': '/inbox?page=2' },
+        }),
+    },
+  )
+  assert.deepEqual([asked.status, asked.headers.get('x-auth-subject')], [200, client_id])
+  const introspected = await fetch(`${gateway.url}/introspect`, {
+    method: 'POST',
+    headers: { authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString('base64')}` },
+    body: new URLSearchParams({ token }),
+  })
+  const { active, token_type: type, cnf } = (await introspected.json()) as Record<string, unknown>
+  assert.deepEqual([active, type, cnf], [true, 'DPoP', { jkt: await DPoP.calculateThumbprint() }])
+})
+
 test('4. T202 T206 the gateway introspects for clients of the realm, and tells others nothing', async () => {
   const token = await serviceToken('consumer')
   const introspect = async (credentials?: string): Promise<{ status: number; text: string }> =>
