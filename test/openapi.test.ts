@@ -27,7 +27,7 @@ interface Operation {
   readonly responses: Readonly<Record<string, Response>>
 }
 
-const file = 'docs/api/broker.openapi.json'
+const file = 'spec/broker.openapi.json'
 const document = JSON.parse(readFileSync(join(root, file), 'utf8')) as {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
   readonly components: {

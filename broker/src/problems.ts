@@ -1,6 +1,6 @@
 /**
  * What goes wrong between a remote issuer and us, as HTTP says it: RFC 9457, with the code that the lines use and whether
- * the same request may be tried again. The rows are API: docs/api/broker.openapi.json has each, and a test compares.
+ * the same request may be tried again. The rows are API: spec/broker.openapi.json has each, and a test compares.
  * @module
  */
 

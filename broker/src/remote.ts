@@ -1,7 +1,7 @@
 /**
  * The broker for issuers that are not ours, on other machines and in any language: HTTPS with mutual TLS. What the socket is
  * at home the certificate is here: it decides the realm and the issuers, and no request can name others. Interface:
- * docs/api/broker.openapi.json, which a test compares with this.
+ * spec/broker.openapi.json, which a test compares with this.
  *
  * No request is idempotent, and none needs to be: a token whose answer was lost is in the log and in nobody's hands, which
  * costs a serial; whoever asks again gets another.
