@@ -68,7 +68,7 @@ async function amend(
   const file = join(folder, 'next-charter.json')
   writeFileSync(file, JSON.stringify({ ...charter, ...change(charter) }))
   const proposed = await countersign('charter', 'propose', '--file', file, '--operator', proposer, '--yes')
-  const [, id = ''] = /proposal ([\w-]{22}),/.exec(proposed) ?? []
+  const [, id = ''] = /proposal ([0-9a-f]{32}),/.exec(proposed) ?? []
   assert.match(proposed, /1 more of .* must approve by [\d:]{8}Z:\n/)
   assert.match(proposed, new RegExp(`countersign approve ${id} --operator ${approver}`))
   assert.match(await countersign('charter', 'proposals'), new RegExp(`${id}  charter \\d+ `))
@@ -145,7 +145,7 @@ test('2. what one person proposes alone changes nothing, and a bystander is aske
   assert.deepEqual([declined.code, /not proposed/.test(declined.stderr)], [2, true])
   const proposed = await countersign('charter', 'propose', '--file', file, '--yes')
   assert.match(proposed, /threshold \(how many operators must approve\): 2 -> 1, fewer/)
-  const [, id = ''] = /proposal ([\w-]{22}),/.exec(proposed) ?? []
+  const [, id = ''] = /proposal ([0-9a-f]{32}),/.exec(proposed) ?? []
   const again = await run(['approve', id, '--operator', 'olga', '--yes', '--ready', readyFile])
   assert.deepEqual([again.code, /somebody else has to/.test(again.stderr)], [2, true])
   const ended = await run(['approve', id, '--operator', 'omar', '--ready', readyFile])
@@ -204,7 +204,7 @@ test('4. A3: three approve a broken glass now; what was done stands there with w
   const order = ['--realm', 'consumer', '--minutes', '5', '--reason', 'drill', '--operator', 'omar']
   const proposed = await countersign('break-glass', ...order)
   assert.match(proposed, /2 more of opal, otto must approve/)
-  const [, id = ''] = /proposal ([\w-]{22}),/.exec(proposed) ?? []
+  const [, id = ''] = /proposal ([0-9a-f]{32}),/.exec(proposed) ?? []
   assert.match(await countersign('approve', id, '--yes'), /1 more of otto must approve/)
   assert.match(await countersign('approve', id, '--yes'), /carried out: approved by omar, opal, otto/)
   const lines = (await countersign('acts')).split('\n')
@@ -224,7 +224,7 @@ test('5. the receipt key is replaced: a second witness is named beside the first
     const file = join(folder, 'witnesses.json')
     writeFileSync(file, JSON.stringify({ ...charter, ...change(charter) }))
     const proposed = await countersign('charter', 'propose', '--file', file, '--yes')
-    const [, id = ''] = /proposal ([\w-]{22}),/.exec(proposed) ?? []
+    const [, id = ''] = /proposal ([0-9a-f]{32}),/.exec(proposed) ?? []
     for (let person = 0; person < 2; person++) await countersign('approve', id, '--yes')
   }
   await three(({ witnesses }) => ({ witnesses: [...witnesses, { name, receipt_key, checkpoint_keys }] }))
