@@ -17,6 +17,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose'
 import * as oauth from 'oauth4webapi'
 import { createCheck, type DpopOptions, dpop, type ProofFlaw, ProofRefusal, proofFlaws } from './dpop.ts'
@@ -195,6 +196,48 @@ test('T149: spellings of the same URL are the same (RFC 9449, section 4.3)', asy
     assert.ok((await ask({ target, headers: proofHeader({ claims: { htu } }) })).admitted, `${target} ${htu}`)
   for (const target of ['https://evil.example/mail', '*', 'mail', '', '/ma\\il'])
     assert.ok(!(await ask({ target })).admitted, target)
+})
+
+test('T149: whatever stands in a proof, nothing is thrown, and a URL is only another spelling of the same', async () => {
+  const pieces = [
+    'https://',
+    'mail.example',
+    'MAIL.example',
+    ':443',
+    '/',
+    'mail',
+    '%6dail',
+    '.',
+    '..',
+    '@',
+    '?',
+    '#',
+    '%',
+    '\\',
+    '\t',
+  ]
+  const text = fc.array(fc.oneof(fc.constantFrom(...pieces), fc.string())).map((parts) => parts.join(''))
+  const value = fc.oneof(text, fc.jsonValue({ maxDepth: 1 }))
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom('htu', 'htm', 'jti', 'ath', 'nonce', 'typ', 'alg', 'jwk'),
+      value,
+      async (name, odd) => {
+        const isHeader = ['typ', 'alg', 'jwk'].includes(name)
+        const admission = await ask({
+          headers: proofHeader({ [isHeader ? 'header' : 'claims']: { [name]: odd } }),
+        })
+        if (!admission.admitted) return
+        if (name === 'htu')
+          assert.equal(
+            new URL(String(odd)).host + new URL(String(odd)).pathname.replace('%6d', 'm'),
+            'mail.example/mail',
+          )
+        else assert.ok(['jti', 'nonce'].includes(name), `${name}: ${JSON.stringify(odd)}`)
+      },
+    ),
+    { numRuns: 1000 },
+  )
 })
 
 test('T149 T181: where the service is comes from its settings, not from Host', async () => {

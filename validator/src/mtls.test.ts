@@ -11,8 +11,9 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import type { TLSSocket } from 'node:tls'
+import fc from 'fast-check'
 import { createGuard, type GuardedRequest } from './guard.ts'
-import { type CertificateFormat, type ForwardedCertificate, mtls } from './mtls.ts'
+import { type CertificateFormat, certificateFormats, type ForwardedCertificate, mtls } from './mtls.ts'
 import { createTestCertificate } from './test-certificate.ts'
 import { createTestWorld, mailAudience } from './testing.ts'
 import { createValidator } from './validator.ts'
@@ -158,6 +159,35 @@ test('a certificate with a token that is bound to nothing proves nothing, and do
   assert.ok((await createGuard(open, { bindings: [mtls(options)] }).admit(asked)).admitted)
   const bound = createGuard(validator, { bindings: [mtls(options)] })
   assert.ok(!(await bound.admit(requestFor(['client-cert', base64], bearer))).admitted)
+})
+
+test('T158: whatever stands in the header, nothing is thrown, and nothing but the certificate is taken for it', async () => {
+  const pieces = [
+    base64,
+    escaped,
+    hex,
+    'Hash=',
+    'Cert=',
+    '"',
+    ';',
+    ',',
+    ':',
+    '%',
+    '%2',
+    '\\',
+    ' ',
+    '-',
+    '=',
+    '-----BEGIN CERTIFICATE-----',
+  ]
+  const values = fc.array(fc.oneof(fc.constantFrom(...pieces), fc.string())).map((parts) => parts.join(''))
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...certificateFormats), values, async (format, value) => {
+      const outcome = await ask(format, [value])
+      assert.ok(outcome !== 'accepted' || [base64, hex, escaped].some((part) => value.includes(part)), value)
+    }),
+    { numRuns: 2000 },
+  )
 })
 
 test('T239: a header without its format or proxy is no setting', () => {
