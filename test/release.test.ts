@@ -28,6 +28,7 @@ import { build } from 'esbuild'
 import { folder as apiFolder, apiPages, undocumented } from '../tools/api.ts'
 import { buildPackage, entries, NODE_OLDEST, packPackage } from '../tools/release.ts'
 import { root } from '../tools/source.ts'
+import { blocksOf } from './blocks.ts'
 
 /** What the entry that decides may weigh, minified: everything that a verdict over a token of ours takes. */
 const CORE_BYTES_MAX = 25_000
@@ -39,6 +40,7 @@ const CONNECTED_BYTES_MAX = 72_000
 const folder = mkdtempSync(join(tmpdir(), 'countersign-release-'))
 after(() => rmSync(folder, { recursive: true }))
 const project = join(folder, 'project')
+const readme = 'validator/release/README.md'
 const built = buildPackage(join(folder, 'package'))
 const archive = packPackage(built, folder)
 install()
@@ -93,6 +95,13 @@ test('release: a stranger compiles against it with every check on, and a handler
       return true
     },
   )
+})
+
+test('release: the README compiles there, and its test says what it says', () => {
+  const [, tested = ''] = blocksOf(readme, 'ts')
+  const said = [...tested.matchAll(/^console\.log\(.*\/\/ (.*)$/gm)].map(([, words]) => words)
+  const told = execFileSync(process.execPath, [join(project, 'out/readme-1.js')], { encoding: 'utf8' })
+  assert.deepEqual(told.trim().split('\n'), said)
 })
 
 for (const { path, version } of nodes()) {
@@ -152,7 +161,12 @@ for (const { path, version } of nodes()) {
 test('release: docs/api is what the package exports, and each of it says what it is (node tools/api.ts rewrites it)', () => {
   assert.deepEqual(undocumented(built.folder), [])
   const pages = apiPages(built.folder)
-  assert.deepEqual(readdirSync(join(root, apiFolder)).sort(), [...pages.keys()].sort())
+  assert.deepEqual(
+    readdirSync(join(root, apiFolder))
+      .filter((name) => name.endsWith('.md'))
+      .sort(),
+    [...pages.keys()].sort(),
+  )
   const stale = [...pages].filter(
     ([name, text]) => readFileSync(join(root, apiFolder, name), 'utf8') !== text,
   )
@@ -226,6 +240,8 @@ function install(): void {
   }
   for (const file of ['main.ts', 'entries.ts', 'mailbox.ts'])
     copyFileSync(join(root, 'test/stranger', file), join(project, file))
+  for (const [nth, code] of blocksOf(readme, 'ts').entries())
+    writeFileSync(join(project, `readme-${nth}.ts`), code)
   writeFileSync(
     join(project, 'tsconfig.json'),
     JSON.stringify({

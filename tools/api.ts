@@ -6,7 +6,7 @@
  * @module
  */
 
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { type Comment, parseSync, type Statement, Visitor } from 'oxc-parser'
@@ -311,8 +311,7 @@ function page(parts: readonly string[]): string {
 if (import.meta.main) {
   const temporary = mkdtempSync(join(tmpdir(), 'countersign-api-'))
   const built = buildPackage(temporary)
-  rmSync(join(root, folder), { recursive: true, force: true })
-  mkdirSync(join(root, folder), { recursive: true })
+  for (const page of globSync('*.md', { cwd: join(root, folder) })) rmSync(join(root, folder, page))
   for (const [name, text] of apiPages(built.folder)) writeFileSync(join(root, folder, name), text)
   for (const name of undocumented(built.folder)) console.log(`without a docstring: ${name}`)
   rmSync(temporary, { recursive: true })
