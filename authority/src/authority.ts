@@ -107,6 +107,8 @@ export async function startAuthority(
       herald.proclaim(published, asOf)
       canaries.wake()
     },
+    // A validator that it removed, say.
+    onFinished: () => void registry.follow().catch(complain),
   })
   // When the witness is away, the keeper asks again.
   await publisher.compareWithLog().catch(async (error) => {
@@ -165,14 +167,14 @@ export async function startAuthority(
     const at = Math.floor(now())
     const charter = charters.newest
     let given = readCommand(token, charter, at)
-    const answer = await publisher.carryOut(async (trust) => {
+    const answer = await publisher.carryOut(async (trust, time) => {
       if (publisher.newest === undefined) throw new Denial('no_manifest_yet')
       // Somebody may have been an operator when they asked and be none now.
       if (charters.newest !== charter) given = readCommand(token, charters.newest, at)
       if (await store.isCommandKnown(given.jti)) throw new Denial('command_replayed')
       return {
-        trust: applyCommand(trust, charters.newest, given, at),
-        records: { command: { command: given, token, at } },
+        trust: applyCommand(trust, charters.newest, given, time),
+        records: { command: { command: given, token, at: time } },
       }
     })
     const { op, by, iss, realm, kid, reason } = given

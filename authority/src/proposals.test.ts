@@ -532,13 +532,14 @@ const breaks: Readonly<Record<string, (authority: TestAuthority) => Promise<() =
       witness.isRefusing = false
     }
   },
-  'the manifest is logged, and the answer is lost': async ({ witness }) => {
-    witness.isMute = true
-    return async () => {
-      witness.isMute = false
-      await witness.open()
-    }
-  },
+}
+
+async function loseAnswer({ witness }: TestAuthority): Promise<() => Promise<void>> {
+  witness.isMute = true
+  return async () => {
+    witness.isMute = false
+    await witness.open()
+  }
 }
 
 for (const [what, breakOff] of Object.entries(breaks)) {
@@ -550,11 +551,25 @@ for (const [what, breakOff] of Object.entries(breaks)) {
   }
 }
 
-async function approveThroughBreak(
+for (const isRestarted of [false, true]) {
+  test(`T114: the first manifest of a charter is logged, and the answer is lost${isRestarted ? ', and the authority starts anew' : ''}: both are there after all`, async (t) => {
+    const authority = await startTestAuthority(t)
+    const { id, approval } = await breakApproval(authority, loseAnswer, isRestarted)
+    await authority.running.keeper.keep()
+    assert.equal(authority.manifest.charterVersion, 2)
+    assert.equal((await authority.get(`proposals/${id}`)).body['state'], 'carried_out')
+    assert.deepEqual(errorOf(await countersign(authority, approval)), [409, 'proposal_carried_out'])
+    assert.deepEqual(authority.witness.versions, [1, 2])
+    await judge(authority)
+  })
+}
+
+/** Gives the last approval of a charter while something is broken, and mends that. */
+async function breakApproval(
   authority: TestAuthority,
   breakOff: (authority: TestAuthority) => Promise<() => Promise<void>>,
   isRestarted: boolean,
-): Promise<void> {
+) {
   const [olga, omar] = people(authority)
   const { jwk } = initAuthority(authority.folder, { isNext: true })
   const document = nextCharter(authority, { manifest_keys: [jwk] }, olga)
@@ -565,6 +580,15 @@ async function approveThroughBreak(
   assert.ok(failed.status >= 500, String(failed.status))
   await mend()
   if (isRestarted) await authority.restart()
+  return { id, approval }
+}
+
+async function approveThroughBreak(
+  authority: TestAuthority,
+  breakOff: (authority: TestAuthority) => Promise<() => Promise<void>>,
+  isRestarted: boolean,
+): Promise<void> {
+  const { id, approval } = await breakApproval(authority, breakOff, isRestarted)
   assert.equal(
     JSON.parse(JSON.stringify((await authority.get('charter')).body))['payload'],
     authority.world.charterDocuments[0]?.payload,

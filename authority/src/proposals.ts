@@ -128,9 +128,9 @@ export function createProposals(options: ProposalsOptions): Proposals {
   ): Promise<ProposalAnswer> {
     let decided: Awaited<ReturnType<typeof decide>> | undefined
     const { version, changed } = await publisher
-      .carryOut(async (trust) => {
+      .carryOut(async (trust, time) => {
         if (publisher.newest === undefined) throw new Denial('no_manifest_yet')
-        decided = await decide(trust, Math.floor(now()))
+        decided = await decide(trust, time)
         return decided.step
       })
       .catch((error) => {

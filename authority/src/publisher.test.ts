@@ -1,16 +1,22 @@
 /**
- * Goal: whatever fails between a decision and its publication, versions only grow and no version has two contents.
- * Method: fail each step in turn, once before it takes effect and once after; then go on with what was stored, and
- * compare everything that was ever signed.
+ * Goal: whatever fails between a decision and its publication, versions only grow and no version has two contents; what
+ * was logged is published, whoever lost the answer; and a folder that is an old copy, made at whichever moment, forgets
+ * nothing that was published since. Method: fail each step in turn, once before it takes effect and once after, and copy
+ * the folder at each; then go on with what was stored, and compare everything that was ever signed.
  */
 
 import assert from 'node:assert/strict'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { decodeEntry } from '@countersign/validator/entry'
 import { createTestWorld, type TestWorld } from '@countersign/validator/testing'
 import { chainOf } from './charters.ts'
+import type { Trust } from './command.ts'
+import type { Denial } from './denial.ts'
 import { openPublisher, type Published, type Publisher, type Witness } from './publisher.ts'
 import { openStore, type Store } from './store.ts'
+import { TestLog } from './testing.ts'
 
 const steps = ['status', 'reserveVersion', 'append', 'publishManifest'] as const
 type Step = (typeof steps)[number]
@@ -20,42 +26,36 @@ class Failure extends Error {}
 /** Store and witness of which one step fails, before or after it took effect. */
 class Faulty {
   fails: { readonly step: Step; readonly hasLanded: boolean } | undefined
-  readonly logged: number[] = []
-  readonly #world: TestWorld
+  /** Is called at each step: before it takes effect and after. */
+  look: (step: Step, hasLanded: boolean) => void = () => {}
+  readonly log: TestLog
   readonly #store: Store
 
-  constructor(world: TestWorld, store: Store) {
-    this.#world = world
+  constructor(log: TestLog, store: Store) {
+    this.log = log
     this.#store = store
   }
 
   readonly store = (): Store => ({
     ...this.#store,
-    reserveVersion: (now) => this.#run('reserveVersion', () => this.#store.reserveVersion(now)),
+    reserveVersion: (...all) => this.#run('reserveVersion', () => this.#store.reserveVersion(...all)),
     publishManifest: (...all) => this.#run('publishManifest', () => this.#store.publishManifest(...all)),
   })
 
   readonly witness: Witness = {
-    status: () =>
-      this.#run('status', async () => ({
-        logs: [{ origin: this.#world.witness.origin, witness: this.#world.witness.name, state: 'open' }],
-        manifestVersion: this.logged.at(-1) ?? 0,
-        charterVersion: this.#world.charter.version,
-      })),
+    status: () => this.#run('status', async () => this.log.status),
     showCharters: async () => {},
-    append: (bytes) =>
-      this.#run('append', async () => {
-        const { serial } = decodeEntry(bytes)
-        assert.ok(serial > (this.logged.at(-1) ?? 0), 'the witness refuses a serial that does not rise')
-        this.logged.push(serial)
-        return this.#world.witness.append([bytes], serial)[0] as Uint8Array
-      }),
+    append: (bytes) => this.#run('append', async () => this.log.append(bytes)),
   }
 
   async #run<Result>(step: Step, act: () => Promise<Result>): Promise<Result> {
-    if (this.fails?.step !== step) return act()
-    if (this.fails.hasLanded) await act()
-    throw new Failure(step)
+    const fails = this.fails?.step === step ? this.fails : undefined
+    this.look(step, false)
+    if (fails?.hasLanded === false) throw new Failure(step)
+    const result = await act()
+    this.look(step, true)
+    if (fails !== undefined) throw new Failure(step)
+    return result
   }
 }
 
@@ -76,42 +76,123 @@ function open(
   })
 }
 
+const cutoff = (before: number) => ({ realm: 'consumer', before })
+const cutOff =
+  (before: number) =>
+  (trust: Trust): Trust => ({ ...trust, cutoffs: [...trust.cutoffs, cutoff(before)] })
+
+/** Remembers what was ever published: of each version the content. */
+function watch() {
+  const seen = new Map<number, string>()
+  const see = ({ manifest: { version }, document }: Published): void => {
+    assert.equal(seen.get(version) ?? document.payload, document.payload, 'two contents of one version')
+    seen.set(version, document.payload)
+  }
+  return { seen, see }
+}
+
 for (const step of steps) {
   for (const hasLanded of [false, true]) {
-    test(`R4 T114: ${step} fails (${hasLanded ? 'it took effect' : 'before it took effect'})`, async () => {
+    const isLogged = step === 'publishManifest' || (step === 'append' && hasLanded)
+    test(`R4 T114: ${step} fails (${hasLanded ? 'it took effect' : 'before it took effect'}), and what was logged is published`, async () => {
       const world = createTestWorld()
       const store = await openStore(':memory:')
-      const faulty = new Faulty(world, store)
-      const seen = new Map<number, string>()
-      const see = ({ manifest: { version }, document }: Published): void => {
-        assert.ok(version > Math.max(0, ...seen.keys()), 'a version that does not grow')
-        assert.equal(seen.get(version) ?? document.payload, document.payload, 'two contents of one version')
-        seen.set(version, document.payload)
-      }
-      const cutoff = (before: number) => ({ cutoffs: [{ realm: 'consumer', before }] })
+      const faulty = new Faulty(new TestLog(world), store)
+      const { seen, see } = watch()
       const before = await open(faulty, world, see)
-      await before.change((trust) => ({ ...trust, ...cutoff(1) }))
+      await before.change(cutOff(1))
       faulty.fails = { step, hasLanded }
-      await assert.rejects(
-        before.change((trust) => ({ ...trust, ...cutoff(2) })),
-        Failure,
-      )
+      await assert.rejects(before.change(cutOff(2)), Failure)
       faulty.fails = undefined
 
+      // The process that it failed for goes on as well as one that comes after it.
+      for (const goesOn of [before, await open(faulty, world, see)]) {
+        await goesOn.follow()
+        await goesOn.change((trust) => trust)
+        const expected = isLogged ? [cutoff(1), cutoff(2)] : [cutoff(1)]
+        assert.deepEqual(goesOn.newest?.manifest.cutoffs, expected)
+      }
       const after = await open(faulty, world, see)
-      if (after.newest !== undefined && !seen.has(after.newest.manifest.version)) see(after.newest)
-      await after.change((trust) => ({ ...trust, ...cutoff(3) }))
-      assert.deepEqual(after.newest?.manifest.cutoffs, cutoff(3).cutoffs)
-      assert.equal(faulty.logged.length, new Set(faulty.logged).size)
+      await after.change(cutOff(3))
+      assert.deepEqual(
+        after.newest?.manifest.cutoffs.map(({ before }) => before),
+        isLogged ? [1, 2, 3] : [1, 3],
+      )
+      assert.ok([...seen.keys()].every((version) => faulty.log.versions.includes(version)))
       await store.close()
     })
   }
 }
 
+test('R5 T236: a copy of the folder, made at any moment, forgets nothing that was published since', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'countersign-publisher-'))
+  const file = join(folder, 'authority.db')
+  const world = createTestWorld()
+  const store = await openStore(file)
+  const faulty = new Faulty(new TestLog(world), store)
+  const { see } = watch()
+  const copies: { readonly name: string; readonly folder: string }[] = []
+  const copy = (name: string): void => {
+    const to = join(folder, String(copies.length))
+    mkdirSync(to)
+    for (const part of ['', '-wal', '-shm']) {
+      if (existsSync(file + part)) copyFileSync(file + part, join(to, `authority.db${part}`))
+    }
+    copies.push({ name, folder: to })
+  }
+  const original = await open(faulty, world, see)
+  await original.change(cutOff(1))
+  faulty.look = (step, hasLanded) => copy(`${step} of the second${hasLanded ? ', done' : ''}`)
+  await original.change(cutOff(2))
+  faulty.look = () => {}
+  const outcomes = new Set<string>()
+  const tryAll = async (published: number[]): Promise<void> => {
+    for (const { name, folder: place } of copies) {
+      const copied = await openStore(join(place, 'authority.db'))
+      // What it logs would be in the way of the next.
+      const log = faulty.log.copy()
+      const restored = await open(new Faulty(log, copied), world, see)
+      const before = log.versions.length
+      const outcome = await restored.change(cutOff(9)).then(
+        () => restored.newest?.manifest.cutoffs.map(({ before }) => before),
+        (error: Denial) => error.code,
+      )
+      outcomes.add(outcome === 'behind_log' ? 'refused' : 'went on')
+      if (outcome === 'behind_log') assert.equal(log.versions.length, before, name)
+      else assert.deepEqual(outcome, [...published, 9], name)
+      await copied.close()
+    }
+  }
+  await tryAll([1, 2])
+  assert.deepEqual([...outcomes].sort(), ['refused', 'went on'])
+
+  // While the witness is away, versions are given out that come to nothing: here, and after a restore there too.
+  faulty.fails = { step: 'append', hasLanded: false }
+  await assert.rejects(original.change(cutOff(7)), Failure)
+  copy('a failed third')
+  await assert.rejects(original.change(cutOff(7)), Failure)
+  copy('a failed fourth')
+  faulty.fails = undefined
+  await original.change(cutOff(3))
+  await tryAll([1, 2, 3])
+
+  // A copy that was gone on from while nobody asked the witness has the versions, but not the content.
+  const { folder: last } = copies.at(-1) as { readonly folder: string }
+  const forked = await openStore(join(last, 'authority.db'))
+  for (let version = 0; version < 5; version++) {
+    await forked.reserveVersion(world.now, () => ({ segment: 'another', records: {} }))
+  }
+  const restored = await open(new Faulty(faulty.log.copy(), forked), world, see)
+  await assert.rejects(restored.compareWithLog(), { code: 'behind_log' })
+  await assert.rejects(restored.change(cutOff(9)), { code: 'behind_log' })
+  await Promise.all([store.close(), forked.close()])
+  rmSync(folder, { recursive: true })
+})
+
 test('a change that fails is not in the next one, nor does it hold the next one up', async () => {
   const world = createTestWorld()
   const store = await openStore(':memory:')
-  const publisher = await open(new Faulty(world, store), world, () => {})
+  const publisher = await open(new Faulty(new TestLog(world), store), world, () => {})
   const outcomes = await Promise.allSettled([
     publisher.change((trust) => ({ ...trust, cutoffs: [{ realm: 'consumer', before: 1 }] })),
     publisher.change(() => Promise.reject(new Failure('no'))),
@@ -133,7 +214,7 @@ test('a change that fails is not in the next one, nor does it hold the next one 
 test('T113 F1: a key that no signer of its realm attested is not published', async () => {
   const world = createTestWorld()
   const store = await openStore(':memory:')
-  const publisher = await open(new Faulty(world, store), world, () => {})
+  const publisher = await open(new Faulty(new TestLog(world), store), world, () => {})
   const [consumer] = world.state.manifest.keys.values()
   assert.ok(consumer)
   for (const change of [
@@ -154,7 +235,7 @@ test('T113 F1: a key that no signer of its realm attested is not published', asy
 test('T115: a clock set back does not make a manifest that validators would take for an older one', async () => {
   const world = createTestWorld()
   const store = await openStore(':memory:')
-  const publisher = await open(new Faulty(world, store), world, () => {})
+  const publisher = await open(new Faulty(new TestLog(world), store), world, () => {})
   await publisher.change((trust) => ({ ...trust }))
   const { now } = world
   world.now -= 3600

@@ -1,11 +1,15 @@
 /**
- * Makes manifests, one after another: the version is reserved, the content composed, logged by the witness, signed,
- * verified as a validator would, stored and only then published. Two changes at once become two versions in a row, the
- * second made from the first; a crash anywhere costs a version number and forks nothing.
+ * Makes manifests, one after another: the content is composed and reserved with its version, logged by the witness,
+ * signed, verified as a validator would, stored and only then published. Two changes at once become two versions in a
+ * row, the second made from the first.
+ *
+ * What is logged is decided. The folder may be a copy, and the process that it was copied from may have published what
+ * here was only reserved; so after a crash, or when the answer of the witness was lost, a manifest that is the newest in
+ * the log is published before anything else is. What is not in the log costs a version number.
  * @module
  */
 
-import type { Charter } from '@countersign/validator/charter'
+import { type Charter, verifyCharter } from '@countersign/validator/charter'
 import {
   DocumentRefusal,
   importOnce,
@@ -32,25 +36,32 @@ import { Denial } from './denial.ts'
 import { fitToCharter } from './fit.ts'
 import { mendGlass } from './glass.ts'
 import type { ManifestKeys } from './init.ts'
-import type { Records, Store } from './store.ts'
+import type { Prepared, Records, Store } from './store.ts'
 
 /** A log as a manifest names it. */
 export type LogName = Pick<ManifestLog, 'origin' | 'witness' | 'state'>
 
+export interface WitnessState {
+  /** Those that receipts may come from: the open one is among them, and the next. */
+  readonly logs: readonly LogName[]
+  /** Of the newest manifest that was logged; 0 before the first. */
+  readonly manifestVersion: number
+  /** Of the same; undefined when there is none, or the witness does not remember. */
+  readonly manifestSha256: string | undefined
+  /** Of the newest charter that the witness knows. */
+  readonly charterVersion: number
+}
+
 /** What a manifest needs of the witness. */
 export interface Witness {
-  /**
-   * The logs that receipts may come from, the open one among them, the newest manifest that was logged, and the newest
-   * charter that the witness knows.
-   */
-  status(): Promise<{
-    readonly logs: readonly LogName[]
-    readonly manifestVersion: number
-    readonly charterVersion: number
-  }>
+  /** What the witness has and knows. */
+  status(): Promise<WitnessState>
   /** Shows charters, in their order, so that a manifest under the last can be logged. Throws `Denial`. */
   showCharters(documents: readonly SignedDocument[]): Promise<void>
-  /** Logs an entry and gives its receipt, once the entry is durable. Throws `Denial`. */
+  /**
+   * Logs an entry and gives its receipt, once the entry is durable; that of the newest manifest again, when it is there.
+   * Throws `Denial`.
+   */
   append(entry: Uint8Array): Promise<Uint8Array>
 }
 
@@ -85,17 +96,20 @@ export interface Publisher {
   /** Whether this process may publish at all, as far as it can know without asking. */
   readonly leads: boolean
   /**
-   * Publishes what `plan` makes of the newest trust. When `plan` gives back the same object, nothing is published. A
-   * change that fails leaves everything as it was.
+   * Publishes what `plan` makes of the newest trust at the time that the manifest will name. When `plan` gives back the
+   * same object, nothing is published. A change that fails leaves everything as it was, unless the witness logged it and
+   * its answer was lost: then it is published later. `plan` may be asked twice.
    */
-  change(plan: (trust: Trust) => Trust | Promise<Trust>): Promise<Outcome>
+  change(plan: (trust: Trust, now: number) => Trust | Promise<Trust>): Promise<Outcome>
   /** The same for what people have asked for: all that it writes down is there with the manifest or not at all. */
-  carryOut(plan: (trust: Trust) => Step | Promise<Step>): Promise<Outcome>
+  carryOut(plan: (trust: Trust, now: number) => Step | Promise<Step>): Promise<Outcome>
   /**
-   * Asks the witness, once, whether it has logged a later manifest than was ever made here. Then this folder is an old
-   * copy, and to go on from it would forget what was revoked since: throws `Denial`, `behind_log`.
+   * Asks the witness, once, whether the newest manifest in its log was made here. Otherwise this folder is an old copy,
+   * and to go on from it would forget what was revoked since: throws `Denial`, `behind_log`.
    */
   compareWithLog(): Promise<void>
+  /** Whether the witness has a log that the newest manifest does not name as it is; false while it does not answer. */
+  hasOtherLogs(): Promise<boolean>
   /** Throws `Denial` when no manifest could be made under the charter, were it approved. */
   rehearse(charter: Charter, trust: Trust): void
   /** Takes over the charters and manifests that another process has stored since. */
@@ -115,47 +129,72 @@ export interface PublisherOptions {
   readonly leads: () => boolean
   /** Hears of each manifest; `asOf` is a time at which none newer was stored. */
   readonly onPublished: (published: Published, asOf: number) => void
+  /** Hears that a manifest was published after all whose change had failed for whoever asked for it. */
+  readonly onFinished?: () => void
 }
 
 /** Starts from the newest manifest of the store. Throws when that one does not verify under its charter. */
 export async function openPublisher(options: PublisherOptions): Promise<Publisher> {
-  const { store, charters, manifestKeys, witness, lifetimeSeconds, now, leads, onPublished } = options
+  const { store, charters, manifestKeys, witness, lifetimeSeconds, now, leads } = options
+  const { onPublished, onFinished = () => {} } = options
   const stored = await store.newestManifest()
   let newest = stored && readStored(stored.document, charters)
   let last: Promise<unknown> = Promise.resolve()
   let isCompared = false
+  /** Up to this version the log has nothing that is not published. */
+  let settledVersion = 0
 
-  async function publish({ trust: wanted, charter: next, records }: Step): Promise<Published> {
-    const { logs, charterVersion } = await readStatus()
-    // Validators take no manifest that was issued before the one it follows, whatever our clock says.
-    const issuedAt = Math.max(Math.floor(now()), newest?.manifest.issuedAt ?? 0)
+  async function publish(
+    { trust: wanted, charter: next, records = {} }: Step,
+    { logs, charterVersion }: WitnessState,
+    issuedAt: number,
+  ): Promise<void> {
     const charter = next?.charter ?? charters.newest
-    const key = manifestKeys.under(charter)
     const isNew = newest !== undefined && charter !== newest.charter
     const trust = mendGlass(isNew ? fitToCharter(wanted, charter, issuedAt) : wanted, issuedAt)
     const named = logsUnder(charter, newest, logs)
     if (!named.some(({ origin }) => logs.some((log) => log.state === 'open' && log.origin === origin))) {
       throw new Denial('proposal_impossible', 'the witness that logs has no place in it, or not with its key')
     }
+    manifestKeys.under(charter)
     // Before the log has an entry that only the new charter allows.
     const documents = [...charters.documents, ...(next === undefined ? [] : [next.document])]
     if (charterVersion < charter.version) await witness.showCharters(documents.slice(charterVersion))
-    const version = await store.reserveVersion(issuedAt)
-    const draft = { ...trust, version, issuedAt, logs: named, acts: actsOf(records) }
-    const segment = compose(draft, charter)
+    const prepared = await store.reserveVersion(issuedAt, (version) => ({
+      segment: compose({ ...trust, version, issuedAt, logs: named, acts: actsOf(records) }, charter),
+      records: {
+        ...records,
+        ...(next && { charter: { version: charter.version, document: next.document } }),
+      },
+    }))
+    await complete(prepared)
+  }
+
+  /** Has a manifest logged, unless it is, and publishes it. */
+  async function complete({
+    version,
+    segment,
+    records,
+  }: Prepared & { readonly version: number }): Promise<void> {
+    const next = records.charter && {
+      charter: verifyCharter(records.charter.document, charters.newest),
+      document: records.charter.document,
+    }
+    const charter = next?.charter ?? charters.newest
+    const key = manifestKeys.under(charter)
     const receipt = await witness.append(encodeEntry(manifestEntry(segment, publicHalf(key).kid)))
     const published = readPublished(signManifest(segment, receipt, key), charter, newest)
+    const { issuedAt } = published.manifest
     if (newest !== undefined) {
       // As the strictest validator would: one that has heard everything until now.
       checkSuccession(newest, published, { electorates: charters.byVersion, vouchedAt: issuedAt })
     }
     const after = newest?.manifest.version ?? 0
-    await store.publishManifest({ version, document: published.document, after }, issuedAt, {
-      ...records,
-      ...(next && { charter: { version: charter.version, document: next.document } }),
-    })
+    await store.publishManifest({ version, document: published.document, after }, issuedAt, records)
     if (next !== undefined) charters.adopt(next)
-    return published
+    newest = published
+    // As of before it was stored: this process may be suspended here while another one publishes the next.
+    onPublished(published, issuedAt)
   }
 
   function compose(
@@ -195,14 +234,41 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     }
   }
 
-  async function readStatus(): ReturnType<Witness['status']> {
+  async function readStatus(): Promise<WitnessState> {
     const status = await witness.status()
-    const ours = await store.highestVersion()
-    if (status.manifestVersion > ours) {
-      throw new Denial('behind_log', `${status.manifestVersion} there, ${ours} here`)
-    }
+    if (status.manifestVersion > 0) await compare(status)
     isCompared = true
     return status
+  }
+
+  /** Only after the status was asked for: a version is written down before the witness hears of it. */
+  async function compare({ manifestVersion, manifestSha256 }: WitnessState): Promise<void> {
+    const ours = await store.reservation(manifestVersion)
+    if (ours === undefined) {
+      throw new Denial('behind_log', `${manifestVersion} there, ${await store.highestVersion()} here`)
+    }
+    // Nobody remembers the content of what was logged before this was written down.
+    const { sha256 = manifestSha256 } = ours
+    if (manifestSha256 === undefined || manifestSha256 === sha256) return
+    throw new Denial('behind_log', `version ${manifestVersion} there is another than here`)
+  }
+
+  /** Publishes the newest manifest in the log, if that has not been done. Says whether it had to be. */
+  async function finish({ manifestVersion, manifestSha256 }: WitnessState): Promise<boolean> {
+    if (manifestVersion <= (newest?.manifest.version ?? 0)) return false
+    const { prepared, sha256 } = (await store.reservation(manifestVersion)) ?? {}
+    if (prepared === undefined || sha256 !== manifestSha256) return false
+    await complete({ version: manifestVersion, ...prepared })
+    onFinished()
+    return true
+  }
+
+  /** Before anything is planned: a version that was reserved and not published may be in the log. */
+  async function settle(): Promise<void> {
+    const reserved = await store.highestVersion()
+    if (reserved <= Math.max(settledVersion, newest?.manifest.version ?? 0)) return
+    await finish(await readStatus())
+    settledVersion = reserved
   }
 
   async function readOn(): Promise<void> {
@@ -216,21 +282,30 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     }
   }
 
-  async function carryOut(plan: (trust: Trust) => Step | Promise<Step>): Promise<Outcome> {
+  async function carryOut(plan: (trust: Trust, now: number) => Step | Promise<Step>): Promise<Outcome> {
     if (!leads()) throw new Denial('not_leader')
     // Whoever led before may have published until a moment ago.
     await readOn()
-    const before: Trust = newest?.manifest ?? noTrust
-    const step = await plan(before)
-    const changed = step.trust !== before || step.charter !== undefined
-    if (changed) {
-      newest = await publish(step)
-      // From before it was stored: this process may be suspended here while another one publishes the next.
-      onPublished(newest, newest.manifest.issuedAt)
-    } else if (step.records !== undefined && newest !== undefined) {
-      await store.record(step.records, newest.manifest.version)
+    await settle()
+    for (;;) {
+      const before: Trust = newest?.manifest ?? noTrust
+      // One time for all: what was due by a wrong clock must not be published as if by a right one. And validators take
+      // no manifest that was issued before the one it follows, whatever our clock says.
+      const time = Math.max(Math.floor(now()), newest?.manifest.issuedAt ?? 0)
+      const step = await plan(before, time)
+      const changed = step.trust !== before || step.charter !== undefined
+      if (!changed) {
+        if (step.records !== undefined && newest !== undefined) {
+          await store.record(step.records, newest.manifest.version)
+        }
+        return { version: newest?.manifest.version ?? 0, changed }
+      }
+      const status = await readStatus()
+      // Logged a moment too late for whoever waited for it: what was planned is planned anew.
+      if (await finish(status)) continue
+      await publish(step, status, time)
+      return { version: newest?.manifest.version ?? 0, changed }
     }
-    return { version: newest?.manifest.version ?? 0, changed }
   }
 
   function inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
@@ -248,8 +323,8 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     },
     change: (plan) =>
       inTurn(() =>
-        carryOut(async (before) => {
-          const trust = await plan(before)
+        carryOut(async (before, time) => {
+          const trust = await plan(before, time)
           // A charter that was stored and never got its manifest: the one before it is no longer the newest.
           const isLeftBehind = newest !== undefined && newest.charter !== charters.newest
           return { trust: trust === before && isLeftBehind ? { ...trust } : trust }
@@ -260,6 +335,18 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     follow: () => inTurn(readOn),
     compareWithLog: async () => {
       if (!isCompared) await readStatus()
+    },
+    hasOtherLogs: async () => {
+      if (newest === undefined) return false
+      const { charter, manifest } = newest
+      try {
+        const { logs } = await readStatus()
+        const named = new Map([...manifest.logs.values()].map(({ origin, state }) => [origin, state]))
+        return logsUnder(charter, newest, logs).some(({ origin, state }) => named.get(origin) !== state)
+      } catch (error) {
+        if (error instanceof Denial && error.code !== 'behind_log') return false
+        throw error
+      }
     },
     settled: async () => void (await last),
   }

@@ -3,8 +3,8 @@
  * are enrolled and how far each has come. Several processes may have the file open; what the control plane decides is
  * written by the one that holds the lease (lease.ts), whose token is compared in each of these transactions.
  *
- * A version is reserved, durably, before anything of that version is signed or logged. So after a crash at any point
- * the next manifest gets a higher version, and no version ever has two contents.
+ * A version is reserved, durably and with its content, before anything of that version is signed or logged. So no
+ * version ever has two contents, and after a crash at any point what the log has can be published all the same.
  * @module
  */
 
@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Migrations, openDatabase } from '@countersign/service/database'
 import { readPayload, type SignedDocument } from '@countersign/validator/document'
 import type { PublicJwk } from '@countersign/validator/jws'
+import { manifestSha256 } from '@countersign/validator/manifest'
 import { readStatement } from '@countersign/validator/statement'
 import { type Generated, type Kysely, sql } from 'kysely'
 import type { Probe, Proof } from './canary.ts'
@@ -22,6 +23,21 @@ import type { LeaseBook } from './lease.ts'
 export interface StoredManifest {
   readonly version: number
   readonly document: SignedDocument
+}
+
+/** A manifest before the log has it: its payload, and what is written down with it. */
+export interface Prepared {
+  readonly segment: string
+  readonly records: Records
+}
+
+/** A version that was given out. */
+export interface Reservation {
+  readonly version: number
+  /** Over the payload of its manifest, base64url; undefined for one of before this was written down. */
+  readonly sha256: string | undefined
+  /** What may still have to be published; undefined once it or a later one was. */
+  readonly prepared: Prepared | undefined
 }
 
 /** A validator that may acknowledge. Versions and times are null until it first has. */
@@ -95,8 +111,16 @@ export interface Store extends LeaseBook {
   writtenByOthers(): Promise<number>
   /** The highest version ever reserved, published or not; 0 before the first. */
   highestVersion(): Promise<number>
-  /** The next version, which from now on is never given out again. */
-  reserveVersion(now: number): Promise<number>
+  /**
+   * Gives out the next version, never again, and keeps what `prepare` makes of it: what the log is about to have can be
+   * published by whoever has this folder. When `prepare` throws, nothing was given out.
+   */
+  reserveVersion(
+    now: number,
+    prepare: (version: number) => Prepared,
+  ): Promise<Prepared & { readonly version: number }>
+  /** What is known of a version that was given out. */
+  reservation(version: number): Promise<Reservation | undefined>
   /**
    * Stores a manifest under its reserved version, with what else there is to write down. It was made from the manifest
    * of version `after`: when that is not the newest any more, throws `Denial`, `not_leader`.
@@ -197,15 +221,38 @@ export async function openStore(file: string): Promise<Store> {
         .executeTakeFirstOrThrow()
       return highest ?? 0
     },
-    reserveVersion: (now) =>
+    reserveVersion: (now, prepare) =>
       asLeader(async (transaction) => {
         const { version } = await transaction
           .insertInto('manifests')
           .values({ reserved_at: now })
           .returning('version')
           .executeTakeFirstOrThrow()
-        return version
+        const prepared = prepare(version)
+        await transaction
+          .updateTable('manifests')
+          .set({
+            sha256: manifestSha256({ payload: prepared.segment }),
+            prepared: JSON.stringify(prepared),
+          })
+          .where('version', '=', version)
+          .execute()
+        return { version, ...prepared }
       }),
+    reservation: async (version) => {
+      const row = await database
+        .selectFrom('manifests')
+        .select(['document', 'sha256', 'prepared'])
+        .where('version', '=', version)
+        .executeTakeFirst()
+      if (row === undefined) return undefined
+      const document = row.document === null ? undefined : (JSON.parse(row.document) as SignedDocument)
+      return {
+        version,
+        sha256: row.sha256 ?? (document && manifestSha256(document)),
+        prepared: row.prepared === null ? undefined : (JSON.parse(row.prepared) as Prepared),
+      }
+    },
     publishManifest: (manifest, now, records = {}) =>
       asLeader(async (transaction) => {
         // The lease may have been lost and won back since the manifest was composed.
@@ -220,6 +267,12 @@ export async function openStore(file: string): Promise<Store> {
           .set({ document: JSON.stringify(manifest.document), published_at: now })
           .where('version', '=', manifest.version)
           .where('document', 'is', null)
+          .execute()
+        await transaction
+          .updateTable('manifests')
+          .set({ prepared: null })
+          .where('version', '<=', manifest.version)
+          .where('prepared', 'is not', null)
           .execute()
         await nameKeys(transaction, manifest, now)
         await writeRecords(transaction, records, manifest.version)
@@ -389,6 +442,8 @@ interface Tables {
     reserved_at: number
     document: string | null
     published_at: number | null
+    sha256: string | null
+    prepared: string | null
   }
   commands: {
     id: Generated<number>
@@ -511,6 +566,12 @@ const migrations: Migrations = {
         .addColumn('results', 'text', (column) => column.notNull())
         .addPrimaryKeyConstraint('canaries_key', ['version', 'kid'])
         .execute()
+    },
+  },
+  '005_prepared': {
+    up: async (database) => {
+      await database.schema.alterTable('manifests').addColumn('sha256', 'text').execute()
+      await database.schema.alterTable('manifests').addColumn('prepared', 'text').execute()
     },
   },
 }

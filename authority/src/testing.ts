@@ -29,6 +29,8 @@ import {
 import { type Authority, startAuthority } from './authority.ts'
 import { type Command, signCommand } from './client.ts'
 import { type AuthorityConfig, configSchema } from './config.ts'
+import { Denial } from './denial.ts'
+import type { WitnessState } from './publisher.ts'
 
 export interface TestAuthority {
   readonly world: TestWorld
@@ -182,6 +184,45 @@ interface FakePeer {
   close(): Promise<void>
 }
 
+/** The log of a world's witness: takes each manifest once and in order, and gives the last receipt again. */
+export class TestLog {
+  readonly versions: number[] = []
+  readonly #world: TestWorld
+  #last: { readonly bytes: Uint8Array; readonly receipt: Uint8Array } | undefined
+
+  constructor(world: TestWorld) {
+    this.#world = world
+  }
+
+  append(bytes: Uint8Array): Uint8Array {
+    if (this.#last !== undefined && Buffer.compare(bytes, this.#last.bytes) === 0) return this.#last.receipt
+    const { serial } = decodeEntry(bytes)
+    if (serial <= (this.versions.at(-1) ?? 0)) throw new Denial('witness_refused', 'serial_repeated')
+    this.versions.push(serial)
+    const [receipt] = this.#world.witness.append([bytes], serial)
+    this.#last = { bytes, receipt: receipt as Uint8Array }
+    return this.#last.receipt
+  }
+
+  /** Another that has the same so far. */
+  copy(): TestLog {
+    const copied = new TestLog(this.#world)
+    copied.versions.push(...this.versions)
+    copied.#last = this.#last
+    return copied
+  }
+
+  get status(): WitnessState {
+    const { origin, name } = this.#world.witness
+    return {
+      logs: [{ origin, witness: name, state: 'open' }],
+      manifestVersion: this.versions.at(-1) ?? 0,
+      manifestSha256: this.#last && encode(decodeEntry(this.#last.bytes).payloadSha256),
+      charterVersion: this.#world.charter.version,
+    }
+  }
+}
+
 export interface FakeWitness extends FakePeer {
   /** Versions logged, in order. */
   readonly versions: readonly number[]
@@ -191,20 +232,22 @@ export interface FakeWitness extends FakePeer {
   isMute: boolean
   /** When true, nothing is logged. */
   isRefusing: boolean
+  /** What its status says of its logs. */
+  logs: { readonly origin: string; readonly state: 'open' | 'sealed' }[]
 }
 
 function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
-  const versions: number[] = []
+  const log = new TestLog(world)
   const append = async ({ entries }: { entries: readonly string[] }): Promise<object> => {
     await witness.hold
     if (witness.isRefusing)
       return { receipts: entries.map(() => ({ error: { code: 'clock_off', message: '' } })) }
     const receipts = entries.map((text) => {
-      const { serial } = decodeEntry(decode(text))
-      if (serial <= (versions.at(-1) ?? 0)) return { error: { code: 'serial_repeated', message: '' } }
-      versions.push(serial)
-      const [receipt] = world.witness.append([decode(text)], serial)
-      return { receipt: encode(receipt as Uint8Array) }
+      try {
+        return { receipt: encode(log.append(decode(text))) }
+      } catch {
+        return { error: { code: 'serial_repeated', message: '' } }
+      }
     })
     if (witness.isMute) await witness.close()
     return { receipts }
@@ -217,15 +260,17 @@ function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
   const { name, origin } = world.witness
   const status = (): object => ({
     name,
-    logs: [{ origin, state: 'open' }],
-    manifest_version: versions.at(-1) ?? 0,
+    logs: witness.logs,
+    manifest_version: log.status.manifestVersion,
+    manifest_sha256: log.status.manifestSha256 ?? null,
     charter_version: charter.version,
   })
   const witness: FakeWitness = {
-    versions,
+    versions: log.versions,
     hold: undefined,
     isMute: false,
     isRefusing: false,
+    logs: [{ origin, state: 'open' }],
     ...createFakePeer(socket, { append, charters, status }),
   }
   return witness

@@ -12,10 +12,13 @@ export function connectWitness(socket: string): Witness & { close(): void } {
   const client = createWitnessClient(socket)
   return {
     status: async () => {
-      const { name, logs, manifest_version, charter_version } = await client.status().catch(refuse)
+      const { name, logs, manifest_version, manifest_sha256, charter_version } = await client
+        .status()
+        .catch(refuse)
       return {
         logs: logs.map(({ origin, state }) => ({ origin, witness: name, state })),
         manifestVersion: manifest_version,
+        manifestSha256: manifest_sha256 ?? undefined,
         charterVersion: charter_version,
       }
     },
