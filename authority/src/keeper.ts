@@ -9,9 +9,17 @@ import type { Charter } from '@countersign/validator/charter'
 import { DocumentRefusal } from '@countersign/validator/document'
 import { importPublicJwk } from '@countersign/validator/jws'
 import type { ManifestKey } from '@countersign/validator/manifest'
-import { noTrust, withKeys } from './command.ts'
+import { noTrust, type Trust, withKeys } from './command.ts'
 import { Denial } from './denial.ts'
-import { type Circumstances, lastSigner, type Slot, scopeOf, windowOf } from './lifecycle.ts'
+import {
+  type Circumstances,
+  lastSigner,
+  type Purpose,
+  type Slot,
+  scopeOf,
+  slotsOf,
+  windowOf,
+} from './lifecycle.ts'
 import type { Publisher } from './publisher.ts'
 import { isHalfOver, keepUp, slotsInNeed } from './upkeep.ts'
 
@@ -32,8 +40,17 @@ export interface KeeperOptions {
 /** Keys that a charter's signers made, and that no manifest names yet. */
 interface Made {
   readonly charter: Charter
-  readonly keys: readonly ManifestKey[]
+  readonly keys: readonly MadeKey[]
 }
+
+/** The times of a key follow from when it is first published: caches have not heard of it before. */
+interface MadeKey {
+  readonly scope: Omit<ManifestKey, keyof KeyWindow>
+  readonly purpose: Purpose
+  /** When the signer made it, by its own clock. */
+  readonly madeAt: number
+}
+type KeyWindow = ReturnType<typeof windowOf>
 
 export function createKeeper({ charter, publisher, broker, circumstances, now }: KeeperOptions): Keeper {
   /** A signer is not asked again because the witness was away. What was made under an earlier charter may not fit. */
@@ -42,12 +59,14 @@ export function createKeeper({ charter, publisher, broker, circumstances, now }:
 
   /** Outside the publisher's turn, so that a broker that hangs holds up no kill. Gives the first thing that failed. */
   async function makeKeys(): Promise<Error | undefined> {
+    const known = publisher.newest?.manifest ?? noTrust
     if (made.charter !== charter()) made = { charter: charter(), keys: [] }
-    const trust = withKeys(publisher.newest?.manifest ?? noTrust, made.keys)
+    made = { ...made, keys: made.keys.filter((key) => isOfUse(key, known, made.charter, now())) }
+    const trust = withKeys(known, named(made.keys, known, made.charter, now()))
     let failure: Error | undefined
     for (const slot of slotsInNeed(trust, made.charter, now())) {
       try {
-        const key = await makeKey(slot, broker, Math.floor(now()))
+        const key = await makeKey(slot, broker, now())
         made = { ...made, keys: [...made.keys, key] }
       } catch (error) {
         // The signer of one realm that is away holds up no other realm.
@@ -65,17 +84,17 @@ export function createKeeper({ charter, publisher, broker, circumstances, now }:
     const isFirst = publisher.newest === undefined
     // Without keys there is nothing to begin with; later, what else is due waits for no signer.
     if (failure !== undefined && isFirst) throw failure
-    const time = Math.floor(now())
     // Nobody decides by the first manifest before it is there, so nobody has to be waited for.
     const asked: Circumstances = isFirst ? { ...circumstances, isHeard: () => true } : circumstances
-    let published: readonly ManifestKey[] = []
-    await publisher.change((newest) => {
-      published = made.charter === charter() ? made.keys : []
-      const kept = keepUp(newest, charter(), published, asked, time)
-      const isDue = publisher.newest === undefined || isHalfOver(publisher.newest.manifest, time)
+    const hasOtherLogs = await publisher.hasOtherLogs()
+    await publisher.change((newest, time) => {
+      const usable = made.charter === charter() ? made.keys : []
+      const fresh = usable.filter((key) => isOfUse(key, newest, made.charter, time))
+      const kept = keepUp(newest, charter(), named(fresh, newest, made.charter, time), asked, time)
+      const { manifest } = publisher.newest ?? {}
+      const isDue = manifest === undefined || hasOtherLogs || isHalfOver(manifest, time)
       return kept === newest && isDue ? { ...newest } : kept
     })
-    made = { ...made, keys: made.keys.filter((key) => !published.includes(key)) }
     if (failure !== undefined) throw failure
   }
 
@@ -88,11 +107,30 @@ export function createKeeper({ charter, publisher, broker, circumstances, now }:
   }
 }
 
+/** Not published yet, by a manifest whose receipt was lost, say; and not so old that it would have no time to sign. */
+function isOfUse(key: MadeKey, trust: Trust, charter: Charter, now: number): boolean {
+  return !trust.keys.has(key.scope.kid) && named([key], trust, charter, now).length === 1
+}
+
+/** The keys as a manifest of now names them; without those that would be too old before they may sign. */
+function named(made: readonly MadeKey[], trust: Trust, charter: Charter, now: number): ManifestKey[] {
+  const slots = slotsOf(charter, trust.keys.values())
+  return made.flatMap(({ scope, purpose, madeAt }) => {
+    const slot = slots.find(
+      ({ realm, issuer, ...other }) =>
+        realm === scope.realm && issuer === scope.issuer && other.purpose === purpose,
+    )
+    if (slot === undefined) return []
+    const window = windowOf(slot, Math.floor(now), madeAt)
+    return window.notBefore < window.signUntil ? [{ ...scope, ...window }] : []
+  })
+}
+
 /** Validators refuse a key whose age they would have to believe the authority instead of its signer. */
 const SIGNER_CLOCK_SECONDS_MAX = 300
 
 /** Throws unless the signer attested exactly what the slot needs: such a key would spoil every manifest it is in. */
-async function makeKey(slot: Slot, broker: KeeperOptions['broker'], now: number): Promise<ManifestKey> {
+async function makeKey(slot: Slot, broker: KeeperOptions['broker'], now: number): Promise<MadeKey> {
   const { realm, issuer, charter } = slot
   const { algorithm, tokenTypes } = scopeOf(slot)
   const { tenants, lifetimeSecondsMax } = charter
@@ -110,7 +148,7 @@ async function makeKey(slot: Slot, broker: KeeperOptions['broker'], now: number)
   if (Math.abs(attested.issuedAt - now) > SIGNER_CLOCK_SECONDS_MAX) {
     throw new DocumentRefusal('attestation_invalid', `the clock of the signer of ${realm} is off`)
   }
-  const key: ManifestKey = {
+  const scope: MadeKey['scope'] = {
     kid: imported.kid,
     algorithm,
     realm,
@@ -122,14 +160,15 @@ async function makeKey(slot: Slot, broker: KeeperOptions['broker'], now: number)
     jwk: imported.jwk,
     publicKey: imported.key,
     state: 'published',
-    ...windowOf(slot, now, attested.issuedAt),
     revoked: undefined,
     blocked: undefined,
     lifted: undefined,
     early: undefined,
     attestation,
   }
-  if (imported.algorithm === algorithm && isWithin(key, attested)) return key
+  if (imported.algorithm === algorithm && isWithin(scope, attested)) {
+    return { scope, purpose: slot.purpose, madeAt: attested.issuedAt }
+  }
   throw new DocumentRefusal(
     'attestation_invalid',
     `the signer of ${realm} made another key than it was asked for`,
