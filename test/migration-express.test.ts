@@ -1,61 +1,51 @@
 /**
  * Goal: an application that stands on express-oauth2-jwt-bearer moves in as many lines as the guide says, keeps its provider and
  * its clients, and answers otherwise only where the guide says so. Method: a provider with TLS on loopback; the two programs of the
- * guide, run as they stand, with nothing put in but addresses; the same requests to both.
+ * guide, run as they stand; the same requests to both.
  */
 
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { type IncomingMessage, request } from 'node:http'
-import { createServer } from 'node:https'
-import { type AddressInfo, createServer as createPort } from 'node:net'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { root } from '../tools/source.ts'
+import {
+  blocksOf,
+  type Program,
+  type Provider,
+  prepareFolder,
+  startProgram,
+  startProvider,
+  statusOf,
+} from './blocks.ts'
 
-const guide = readFileSync(join(root, 'docs/migration/express-oauth2-jwt-bearer.md'), 'utf8')
-const [old = '', moved = ''] = [...guide.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = '']) => code)
+const page = 'docs/migration/express-oauth2-jwt-bearer.md'
+const guide = readFileSync(join(root, page), 'utf8')
+const [old = '', moved = ''] = blocksOf(page, 'ts')
+const issuer = 'https://id.example'
 const audience = 'https://api.example'
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-migration-'))
 const ours = await generateKeyPair('RS256')
 const foreign = await generateKeyPair('RS256')
-const provider = createServer(makeCertificate())
-let issuer = ''
+let provider: Provider
 const programs: { before?: Program; after?: Program } = {}
 
-interface Program {
-  readonly port: number
-  readonly child: ChildProcess
-}
-
 before(async () => {
+  prepareFolder(folder)
+  provider = await startProvider(folder, ['id.example'])
+  const metadata = { issuer, jwks_uri: `${issuer}/jwks` }
   const keys = [{ ...(await exportJWK(ours.publicKey)), kid: 'one', alg: 'RS256', use: 'sig' }]
-  provider.on('request', (asked, answer) => {
-    const documents: Readonly<Record<string, object>> = {
-      '/.well-known/openid-configuration': { issuer, jwks_uri: `${issuer}/jwks` },
-      '/jwks': { keys },
-    }
-    const document = documents[asked.url ?? '']
-    answer.writeHead(document === undefined ? 404 : 200, { 'content-type': 'application/json' })
-    answer.end(JSON.stringify(document ?? {}))
-  })
-  await once(provider.listen(0, 'localhost'), 'listening')
-  issuer = `https://localhost:${(provider.address() as AddressInfo).port}`
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
-  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
-  programs.before = await start('before', old)
-  programs.after = await start('after', moved)
+  provider.documents.set('id.example/.well-known/openid-configuration', metadata)
+  provider.documents.set('id.example/jwks', { keys })
+  programs.before = await startProgram(join(folder, 'before'), old, provider)
+  programs.after = await startProgram(join(folder, 'after'), moved, provider)
 })
-after(() => {
-  for (const program of Object.values(programs)) program.child.kill()
-  provider.closeAllConnections()
-  provider.close()
+after(async () => {
+  for (const program of Object.values(programs)) await program.stop()
+  await provider?.stop()
   rmSync(folder, { recursive: true, force: true })
 })
 
@@ -78,7 +68,7 @@ test('both programs answer each request as the guide says', async () => {
   for (const [, name = '', said, saidAfter] of rows) {
     const { path = '/orders', headers } = asked[name] ?? assert.fail(name)
     const answers = await Promise.all(
-      [programs.before, programs.after].map((program) => ask(program as Program, path, headers)),
+      [programs.before, programs.after].map((program) => statusOf(program as Program, path, headers)),
     )
     assert.deepEqual([name, ...answers.map(String)], [name, said, saidAfter])
   }
@@ -140,57 +130,6 @@ async function requests(): Promise<Readonly<Record<string, Asked>>> {
     },
     'an unknown member in the header': await shown(issue({}, { jku: 'https://elsewhere.example/jwks' })),
   }
-}
-
-async function ask({ port }: Program, path: string, headers: readonly string[]): Promise<number> {
-  const outgoing = request({
-    host: 'localhost',
-    port,
-    path,
-    agent: false,
-    headers: ['Host', 'localhost', ...headers],
-  })
-  outgoing.end()
-  const [answer] = (await once(outgoing, 'response')) as [IncomingMessage]
-  answer.resume()
-  return answer.statusCode ?? 0
-}
-
-/** Runs one program of the guide; only the addresses are others. */
-async function start(name: string, code: string): Promise<Program> {
-  const port = await freePort()
-  const cwd = join(folder, name)
-  mkdirSync(cwd)
-  const here = code.replaceAll('https://id.example', issuer).replaceAll('3000', String(port))
-  writeFileSync(join(cwd, 'server.ts'), here)
-  const child = spawn(process.execPath, ['server.ts'], {
-    cwd,
-    env: { ...process.env, NODE_EXTRA_CA_CERTS: join(folder, 'certificate.pem') },
-    // The one warns of every refusal there, the other that it is weakened.
-    stdio: ['ignore', 'pipe', 'ignore'],
-  })
-  await once(createInterface(child.stdout), 'line')
-  return { port, child }
-}
-
-async function freePort(): Promise<number> {
-  const server = createPort().listen(0)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-/** Of a provider that only this test believes. */
-function makeCertificate(): { readonly key: Buffer; readonly cert: Buffer } {
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
-  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']
-  execFileSync('openssl', ['req', '-x509', ...kind, ...subject, '-keyout', key, '-out', cert], {
-    stdio: 'ignore',
-  })
-  return { key: readFileSync(key), cert: readFileSync(cert) }
 }
 
 /** How many lines stay, in order: the longest common subsequence. */
