@@ -79,14 +79,17 @@ export function connectValidator(options: ConnectOptions | ForeignConnectOptions
   const enrolment = readEnrolment(options.enrolment.name, options.enrolment.keyFile)
   const trustAnchor = parseTrustAnchor(JSON.parse(readFileSync(options.trustAnchorFile, 'utf8')))
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 })
-  const reporter = sentinel === undefined ? undefined : createReporter({ sentinel, enrolment })
+  const { onProblem } = options
+  const folder = join(stateFolder, 'sightings')
+  const reporter =
+    sentinel === undefined ? undefined : createReporter({ sentinel, enrolment, folder, onProblem })
   const follower = followManifest({
     authority,
     trustAnchor,
     stateFile: join(stateFolder, 'manifest.json'),
     enrolment,
-    onProblem: options.onProblem,
-    onMisbehavior: options.onProblem,
+    onProblem,
+    onMisbehavior: onProblem,
   })
   try {
     return connected(options, follower, reporter)

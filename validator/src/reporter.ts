@@ -1,6 +1,6 @@
 /**
- * How sightings reach the sentinel: refusals at once, acceptances in batches, all in bounded memory and off the path
- * of the decision.
+ * How sightings reach the sentinel: refusals at once, acceptances in batches, all in bounded room and off the path of the
+ * decision. What waits is in spool.ts: given a folder, it waits on disk, and outlives the process.
  *
  * Evidence is what counts. A flood of garbage can neither grow the queues nor push a refusal with a valid signature
  * out of them: each kind has a queue of its own, evidence leaves first, and what found no room is counted and the
@@ -11,12 +11,17 @@
 import { randomBytes } from 'node:crypto'
 import { encode } from './base64url.ts'
 import type { Enrolment } from './enrolment.ts'
-import { REPORT_SIGHTINGS_MAX, type Report, type Sighting, signReport } from './sighting.ts'
+import { type Report, type Sighting, signReport } from './sighting.ts'
+import { type Batch, createSpool } from './spool.ts'
 
 export interface ReporterOptions {
   /** URL of the sentinel. */
   readonly sentinel: string
   readonly enrolment: Enrolment
+  /** Where sightings wait for a sentinel that is away. Of this process alone. Left out: in memory, and they die with it. */
+  readonly folder?: string | undefined
+  /** The disk does not take what it should; it waits in memory. */
+  readonly onProblem?: ((problem: Error) => void) | undefined
   /** Seconds since the epoch. */
   readonly now?: (() => number) | undefined
 }
@@ -26,28 +31,25 @@ export interface Reporter {
   report(sighting: Sighting): void
   /** Settles when all that is queued was delivered; rejects when a delivery failed, and it will be tried again. */
   flush(): Promise<void>
-  /** Delivers what is queued, once, and ends. */
+  /** Delivers what is queued, once, and ends. What is not taken stays in the folder. */
   stop(): Promise<void>
 }
 
-const ACCEPTANCE_DELAY_MILLISECONDS = 1000
-const QUEUE_SIGHTINGS_MAX = { evidence: 8192, acceptance: 16_384, noise: 1024 } as const
 const DELIVERY_MILLISECONDS_MAX = 5000
 /** A service has few seconds to stop, and a sentinel that hangs may not use them up. */
 const FAREWELL_MILLISECONDS_MAX = 1000
 const NEVER = Number.POSITIVE_INFINITY
 const RETRY_MILLISECONDS = { first: 100, last: 5000 } as const
 
-type Kind = keyof typeof QUEUE_SIGHTINGS_MAX
-type Batch = Omit<Report, 'validator' | 'issuedAt'>
-
-/** Reports to the sentinel. Its timers keep no process alive. */
-export function createReporter({ sentinel, enrolment, now = seconds }: ReporterOptions): Reporter {
+/** Reports to the sentinel, beginning with what was left in the folder. Its timers keep no process alive. */
+export function createReporter(options: ReporterOptions): Reporter {
+  const { sentinel, enrolment, folder, onProblem, now = seconds } = options
   const url = new URL('/sightings', sentinel)
-  const queues: Record<Kind, Sighting[]> = { evidence: [], acceptance: [], noise: [] }
+  const spool = createSpool({ folder, onProblem })
   const ending = new AbortController()
   let dropped = 0
-  let batch: Batch | undefined
+  /** Under way. Sent again, it has to be the same to the last member. */
+  let current: (Batch & { readonly dropped: number }) | undefined
   let delivering: Promise<void> | undefined
   let failures = 0
   let timer: NodeJS.Timeout | undefined
@@ -56,13 +58,7 @@ export function createReporter({ sentinel, enrolment, now = seconds }: ReporterO
 
   function report(sighting: Sighting): void {
     if (stopped) return
-    const kind = kindOf(sighting)
-    const queue = queues[kind]
-    if (queue.length >= QUEUE_SIGHTINGS_MAX[kind]) {
-      dropped++
-      return
-    }
-    queue.push(sighting)
+    if (!spool.add(sighting)) dropped++
     schedule()
   }
 
@@ -75,45 +71,46 @@ export function createReporter({ sentinel, enrolment, now = seconds }: ReporterO
     if (wakesAt <= at) return
     clearTimeout(timer)
     wakesAt = at
-    timer = setTimeout(() => void deliverAll().catch(() => {}), milliseconds).unref()
+    timer = setTimeout(() => void deliverAll(false).catch(() => {}), milliseconds).unref()
   }
 
   function delayMilliseconds(): number {
     if (failures > 0) return retryMilliseconds(failures)
-    if (queues.evidence.length + queues.noise.length > 0) return 0
-    if (queues.acceptance.length >= REPORT_SIGHTINGS_MAX) return 0
-    return queues.acceptance.length > 0 ? ACCEPTANCE_DELAY_MILLISECONDS : NEVER
+    return current !== undefined || dropped > 0 ? 0 : spool.dueInMilliseconds
   }
 
-  function deliverAll(): Promise<void> {
+  /** `everything`: what still gathers, too. */
+  function deliverAll(everything: boolean): Promise<void> {
     clearTimeout(timer)
     wakesAt = NEVER
-    delivering ??= drain().finally(() => {
+    delivering ??= drain(everything).finally(() => {
       delivering = undefined
       schedule()
     })
     return delivering
   }
 
-  async function drain(): Promise<void> {
-    for (batch ??= nextBatch(); batch !== undefined; batch = nextBatch()) {
+  async function drain(everything: boolean): Promise<void> {
+    while (current !== undefined || dropped > 0 || spool.dueInMilliseconds < (everything ? NEVER : 1)) {
+      current ??= nextReport()
+      if (current === undefined) return
       failures++
-      await deliver(batch)
+      await deliver(current)
       failures = 0
+      spool.remove(current)
+      current = undefined
     }
   }
 
-  function nextBatch(): Batch | undefined {
-    const sightings: Sighting[] = []
-    for (const kind of ['evidence', 'acceptance', 'noise'] as const)
-      sightings.push(...queues[kind].splice(0, REPORT_SIGHTINGS_MAX - sightings.length))
-    if (sightings.length === 0 && dropped === 0) return undefined
-    const next = { id: encode(randomBytes(16)), sightings, dropped }
+  function nextReport(): (Batch & { readonly dropped: number }) | undefined {
+    const batch = spool.next()
+    if (batch === undefined && dropped === 0) return undefined
+    const report = { ...(batch ?? { id: encode(randomBytes(16)), sightings: [] }), dropped }
     dropped = 0
-    return next
+    return report
   }
 
-  async function deliver(next: Batch): Promise<void> {
+  async function deliver(next: Omit<Report, 'validator' | 'issuedAt'>): Promise<void> {
     const response = await fetch(url, {
       method: 'POST',
       headers: { 'content-type': 'application/jwt' },
@@ -127,27 +124,23 @@ export function createReporter({ sentinel, enrolment, now = seconds }: ReporterO
     if (!response.ok && response.status !== 400) throw new Error(`the sentinel answered ${response.status}`)
   }
 
+  schedule()
   return {
     report,
     flush: async () => {
       await delivering?.catch(() => {})
-      await deliverAll()
+      await deliverAll(true)
     },
     stop: async () => {
       stopped = true
       const late = setTimeout(() => ending.abort(), FAREWELL_MILLISECONDS_MAX)
       await delivering?.catch(() => {})
-      await deliverAll().catch(() => {})
+      await deliverAll(true).catch(() => {})
+      spool.close()
       clearTimeout(timer)
       clearTimeout(late)
     },
   }
-}
-
-/** Refused with a valid signature is evidence, since only who holds the key can make it; an invalid one is noise. */
-function kindOf({ verdict, signatureValid }: Sighting): Kind {
-  if (verdict === 'accepted') return 'acceptance'
-  return signatureValid === true ? 'evidence' : 'noise'
 }
 
 function retryMilliseconds(failures: number): number {

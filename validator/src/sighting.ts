@@ -61,7 +61,7 @@ const TYPE = 'sightings+jwt'
 
 export function signReport(report: Omit<Report, 'validator'>, { name, privateKey }: Enrolment): string {
   const { id, issuedAt, dropped, sightings } = report
-  const payload = { validator: name, jti: id, iat: issuedAt, dropped, sightings: sightings.map(write) }
+  const payload = { validator: name, jti: id, iat: issuedAt, dropped, sightings: sightings.map(writeSighting) }
   return signStatement(TYPE, payload, privateKey)
 }
 
@@ -82,7 +82,8 @@ export async function verifyReport(
 const validatorName = /^[^\p{C}]{1,128}$/u
 const verdicts = ['accepted', ...(Object.keys(refusals) as Reason[])] as const
 
-function write(sighting: Sighting): object {
+/** A sighting as it stands in a report. */
+export function writeSighting(sighting: Sighting): object {
   return {
     verdict: sighting.verdict,
     at: sighting.at,
@@ -115,7 +116,8 @@ function read(payload: JsonObject): Report {
   return report
 }
 
-function readSighting(value: JsonValue, path: string): Sighting {
+/** Reads what `writeSighting` wrote. Throws `DocumentRefusal`. */
+export function readSighting(value: JsonValue, path: string): Sighting {
   const members = new Members(value, path)
   const optional = <Result>(name: string, readIt: (name: string) => Result): Result | undefined =>
     members.has(name) ? readIt(name) : undefined

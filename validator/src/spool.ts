@@ -1,0 +1,240 @@
+/**
+ * Where sightings wait until the sentinel has taken them: in order, in batches that keep their name, and, given a folder,
+ * over the death of the process. What was seen is in a file at the end of the turn of the event loop in which it was seen;
+ * the disk itself is not waited for, so a loss of power may cost the last seconds.
+ *
+ * Each batch is a file of JSON lines: `<when it was begun>-<kind>-<id of its report>`. Once it has been sent, or is full, or
+ * the process is another one, nothing is added to it any more: the same id always means the same sightings, so the sentinel
+ * counts them once however often they come. Noise (see `kindOf`) stays in memory: whoever sends garbage fills no disk.
+ *
+ * One process alone may use a folder.
+ * @module
+ */
+
+import { randomBytes } from 'node:crypto'
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { encode } from './base64url.ts'
+import type { JsonValue } from './json.ts'
+import { REPORT_SIGHTINGS_MAX, readSighting, type Sighting, writeSighting } from './sighting.ts'
+
+/** Evidence first: nothing pushes it out, and it leaves before all else. */
+const kinds = ['evidence', 'acceptance', 'noise'] as const
+type Kind = (typeof kinds)[number]
+
+/** Of each kind, in batches. In memory about 10 MB together, on disk about 100. */
+const BATCHES_MAX: Readonly<Record<'memory' | 'disk', Readonly<Record<Kind, number>>>> = {
+  memory: { evidence: 32, acceptance: 64, noise: 4 },
+  disk: { evidence: 256, acceptance: 1024, noise: 4 },
+}
+
+/** So long acceptances gather, or until they fill a report. */
+const GATHER_MILLISECONDS = 1000
+
+/** Sightings that are reported together. */
+export interface Batch {
+  readonly id: string
+  readonly sightings: readonly Sighting[]
+}
+
+export interface Spool {
+  /** False where there is no room for it. */
+  add(sighting: Sighting): boolean
+  /** The batch to be sent first: nothing is added to it from now on. */
+  next(): Batch | undefined
+  /** It has been taken, or never will be. */
+  remove(batch: Pick<Batch, 'id'>): void
+  /** When somebody has to look: at once, or when the acceptances that gather have gathered for long enough. */
+  readonly dueInMilliseconds: number
+  /** Brings to the disk what is still in memory, and ends. */
+  close(): void
+}
+
+interface Waiting {
+  readonly kind: Kind
+  readonly id: string
+  /** By `performance.now`. */
+  readonly begunAt: number
+  /** Undefined where they are in the file alone. */
+  sightings: Sighting[] | undefined
+  count: number
+  readonly file: string | undefined
+  descriptor: number | undefined
+  /** Lines that are not in the file yet. */
+  unwritten: string
+  isClosed: boolean
+}
+
+export interface SpoolOptions {
+  /** Left out: everything stays in memory. Made where there is none. */
+  readonly folder?: string | undefined
+  /** The disk does not take what it should; it stays in memory. */
+  readonly onProblem?: ((problem: Error) => void) | undefined
+}
+
+/** Takes up what a process before this one left. Throws where the folder cannot be used. */
+export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {}): Spool {
+  const waiting: Record<Kind, Waiting[]> = { evidence: [], acceptance: [], noise: [] }
+  const limits = BATCHES_MAX[folder === undefined ? 'memory' : 'disk']
+  let last = 0
+  let writing: NodeJS.Immediate | undefined
+  if (folder !== undefined) for (const batch of readFolder(folder)) waiting[batch.kind].push(batch)
+
+  function add(sighting: Sighting): boolean {
+    const kind = kindOf(sighting)
+    const batch = openBatch(kind)
+    if (batch === undefined) return false
+    batch.sightings?.push(sighting)
+    batch.count++
+    if (batch.file !== undefined) {
+      batch.unwritten += `${JSON.stringify(writeSighting(sighting))}\n`
+      writing ??= setImmediate(writeAll)
+    }
+    if (batch.count >= REPORT_SIGHTINGS_MAX) seal(batch)
+    return true
+  }
+
+  function openBatch(kind: Kind): Waiting | undefined {
+    const newest = waiting[kind].at(-1)
+    if (newest !== undefined && !newest.isClosed) return newest
+    if (waiting[kind].length >= limits[kind]) return undefined
+    const id = encode(randomBytes(16))
+    // Later than any before, whatever the clock does: files are taken up in the order of their names.
+    last = Math.max(last + 1, Date.now())
+    const batch: Waiting = {
+      kind,
+      id,
+      begunAt: performance.now(),
+      sightings: [],
+      count: 0,
+      file: folder === undefined || kind === 'noise' ? undefined : join(folder, nameOf(last, kind, id)),
+      descriptor: undefined,
+      unwritten: '',
+      isClosed: false,
+    }
+    waiting[kind].push(batch)
+    return batch
+  }
+
+  function writeAll(): void {
+    writing = undefined
+    for (const kind of kinds) for (const batch of waiting[kind].slice(-2)) write(batch)
+  }
+
+  function write(batch: Waiting): void {
+    if (batch.file === undefined || batch.unwritten === '') return
+    try {
+      batch.descriptor ??= openSync(batch.file, 'ax', 0o600)
+      for (let rest = Buffer.from(batch.unwritten); rest.length > 0; )
+        rest = rest.subarray(writeSync(batch.descriptor, rest))
+      batch.unwritten = ''
+    } catch (error) {
+      onProblem(error as Error)
+    }
+  }
+
+  /** Nothing comes to it any more. */
+  function seal(batch: Waiting): void {
+    batch.isClosed = true
+    write(batch)
+    if (batch.descriptor !== undefined) closeSync(batch.descriptor)
+    batch.descriptor = undefined
+    // The file has it all; whoever is away for long may not fill the memory.
+    if (batch.file !== undefined && batch.unwritten === '') batch.sightings = undefined
+  }
+
+  function next(): Batch | undefined {
+    for (const kind of kinds) {
+      for (let [batch] = waiting[kind]; batch !== undefined; [batch] = waiting[kind]) {
+        const { id, sightings = readBatch(batch) } = batch
+        if (!batch.isClosed) seal(batch)
+        if (sightings.length > 0) return { id, sightings }
+        // Begun by a process that died before it had written anything, or made unreadable by somebody else.
+        remove(batch)
+      }
+    }
+    return undefined
+  }
+
+  function readBatch({ file = '' }: Waiting): readonly Sighting[] {
+    try {
+      return readFile(file)
+    } catch (error) {
+      onProblem(error as Error)
+      return []
+    }
+  }
+
+  function remove({ id }: Pick<Batch, 'id'>): void {
+    for (const kind of kinds) {
+      // Not always the first any more: what proves more may have come meanwhile, and what is sent is in nobody's way.
+      const at = waiting[kind].findIndex((batch) => batch.id === id)
+      const [batch] = at === -1 ? [] : waiting[kind].splice(at, 1)
+      if (batch?.file !== undefined) rmSync(batch.file, { force: true })
+    }
+  }
+
+  return {
+    add,
+    next,
+    remove,
+    get dueInMilliseconds() {
+      if (waiting.evidence.length + waiting.noise.length > 0) return 0
+      const [first] = waiting.acceptance
+      if (first === undefined) return Number.POSITIVE_INFINITY
+      return first.isClosed ? 0 : Math.max(0, first.begunAt + GATHER_MILLISECONDS - performance.now())
+    },
+    close: () => {
+      clearImmediate(writing)
+      for (const kind of kinds) for (const batch of waiting[kind]) if (!batch.isClosed) seal(batch)
+    },
+  }
+}
+
+/** Refused with a valid signature is evidence, since only who holds the key can make it; an invalid one is noise. */
+function kindOf({ verdict, signatureValid }: Sighting): Kind {
+  if (verdict === 'accepted') return 'acceptance'
+  return signatureValid === true ? 'evidence' : 'noise'
+}
+
+const fileName = /^(\d{15})-(evidence|acceptance)-([A-Za-z0-9_-]{22})$/
+
+function nameOf(begun: number, kind: Kind, id: string): string {
+  return `${String(begun).padStart(15, '0')}-${kind}-${id}`
+}
+
+/** What was left, oldest first. */
+function readFolder(folder: string): readonly Waiting[] {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  return readdirSync(folder)
+    .sort()
+    .flatMap((name) => {
+      const [, , kind, id] = fileName.exec(name) ?? []
+      if (kind === undefined || id === undefined) return []
+      return [
+        {
+          kind: kind as Kind,
+          id,
+          begunAt: 0,
+          sightings: undefined,
+          count: REPORT_SIGHTINGS_MAX,
+          file: join(folder, name),
+          descriptor: undefined,
+          unwritten: '',
+          isClosed: true,
+        },
+      ]
+    })
+}
+
+/** The sightings of a file. A line that its process did not finish, or that is none, is no sighting. */
+function readFile(file: string): readonly Sighting[] {
+  const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1)
+  return lines.slice(0, REPORT_SIGHTINGS_MAX).flatMap((line) => {
+    try {
+      return [readSighting(JSON.parse(line) as JsonValue, 'sighting')]
+    } catch {
+      return []
+    }
+  })
+}
