@@ -132,7 +132,8 @@ export async function statusOf({ port }: Program, path: string, headers: readonl
   return answer.statusCode ?? 0
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody has at the moment. */
+export async function freePort(): Promise<number> {
   const server = createPort().listen(0)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

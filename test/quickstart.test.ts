@@ -7,8 +7,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -16,6 +15,7 @@ import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
 import { type RunningSystem, startSystem } from '../cli/src/client.ts'
 import { root } from '../tools/source.ts'
+import { blocksOf, compilePrograms, freePort, prepareFolder } from './blocks.ts'
 
 const pages = ['express', 'fastify', 'hono', 'koa', 'node', 'websocket', 'sse'] as const
 type Page = (typeof pages)[number]
@@ -39,8 +39,7 @@ let token: string
 const servers = new Map<Page, Started>()
 
 before(async () => {
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
-  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
+  prepareFolder(folder)
   system = await startSystem(join(folder, '.countersign'), { logLevel: 'error' })
   const [enrol = '', obtain = ''] = blocks('README', 'sh')
   await bash(enrol, folder)
@@ -56,23 +55,10 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('each page fits on one, and is code for the most part that compiles with the types of its framework', async () => {
+test('each page fits on one, and is code for the most part that compiles with the types of its framework', () => {
   for (const page of ['README', ...pages])
     assert.ok(read(page).split('\n').length <= PAGE_LINES_MAX, `${page} is longer than a page`)
-  const options = {
-    noEmit: true,
-    noUnusedLocals: false,
-    types: ['node'],
-    typeRoots: [join(root, 'node_modules/@types')],
-  }
-  const include = [...pages, 'migration'].map((page) => `${page}/*.ts`)
-  writeFileSync(
-    join(folder, 'tsconfig.json'),
-    JSON.stringify({ extends: join(root, 'tsconfig.json'), compilerOptions: options, include }),
-  )
-  await run('tsc', ['--project', folder], { env: { PATH: path } }).catch(({ stdout, message }) =>
-    assert.fail(stdout || message),
-  )
+  compilePrograms(folder)
 })
 
 for (const page of ['express', 'fastify', 'hono', 'koa', 'node'] as const) {
@@ -126,15 +112,6 @@ async function start(page: Page): Promise<Started> {
   return started
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 /** Runs each command of the page, and compares with what stands behind it. */
 async function answersAsSaid(page: Page): Promise<void> {
   const lines = blocks(page, 'sh').join('').trim().split('\n')
@@ -183,9 +160,7 @@ async function bash(commands: string, cwd: string): Promise<string> {
 }
 
 function blocks(page: string, language: string): readonly string[] {
-  return [...read(page).matchAll(/^```(\w+)\n(.*?)^```$/gms)]
-    .filter(([, written]) => written === language)
-    .map(([, , code = '']) => code)
+  return blocksOf(`docs/quickstart/${page}.md`, language)
 }
 
 function read(page: string): string {
