@@ -31,16 +31,16 @@ const away = [
 ] as const
 
 async function kill(t: TestContext, script: Script, args: readonly string[] = []) {
-  const given: { op: unknown; jti: unknown }[] = []
+  const given: { op: unknown; iss: unknown; kid: unknown; jti: unknown }[] = []
   const server = createServer(async (request, response) => {
     const path = new URL(request.url ?? '', 'http://authority').pathname
     const answer = (status: number, body: object): void => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
     }
     if (path === '/commands') {
-      const { op, jti } = readCompact(await text(request)).claims
+      const { op, iss, kid: named, jti } = readCompact(await text(request)).claims
       const [status, body] = script.commands[given.length] ?? script.commands.at(-1) ?? done
-      given.push({ op, jti })
+      given.push({ op, iss, kid: named, jti })
       return answer(status, body)
     }
     if (path === '/acks') return answer(200, { version: 7, validators: [], silent: [] })
@@ -119,4 +119,21 @@ test('--json holds the same for scripts', async (t) => {
   const { code, stdout } = await kill(t, { commands: [done] }, ['--json'])
   const { op, version, silent, canaries } = JSON.parse(stdout)
   assert.deepEqual([code, op, version, silent, canaries[0].outcome], [0, 'block', 7, [], 'refused'])
+})
+
+test('R1: a key that is not ours is killed by its issuer and its name, and nothing is said of what takes its place', async (t) => {
+  const iss = 'https://login.microsoftonline.com/{tenantid}/v2.0'
+  const { code, stdout, given } = await kill(t, { commands: [done] }, ['--iss', iss])
+  assert.equal(code, 0)
+  assert.deepEqual(
+    given.map((command) => [command.op, command.iss, command.kid]),
+    [['block', iss, kid]],
+  )
+  assert.match(stdout, /manifest 7, acknowledged by all/)
+  assert.doesNotMatch(stdout, /rotate/)
+  for (const flag of ['--replace', '--dry-run']) {
+    const refused = await kill(t, { commands: [done] }, ['--iss', iss, flag])
+    assert.equal(refused.code, 2, flag)
+    assert.deepEqual(refused.given, [])
+  }
 })
