@@ -30,16 +30,21 @@ export const bearerAllowed: unique symbol = Symbol('bearerAllowed')
 
 /** What a service has to know to be connected. Nothing that decides trust has a default. */
 export interface ConnectOptions {
+  /** Our own realms whose keys may vouch here. */
   readonly realm: string | readonly string[]
+  /** The names that this service goes by in `aud`, compared as text. */
   readonly audience: string | readonly string[]
   /** URL of the authority, which is believed only as far as the trust anchor reaches. */
   readonly authority: string
+  /** JSON: who may widen trust, and how many of them it takes. Everything else is verified down to it. */
   readonly trustAnchorFile: string
   /** Remembers the newest version seen, so that an older one is refused after a restart too. */
   readonly stateFolder: string
   /** Realms of which only tokens that are bound to their sender are taken, besides `enterprise`. */
   readonly boundRealms?: readonly string[] | undefined
+  /** Why tokens that are bound to nothing are taken in the realm `enterprise` too. */
   readonly [bearerAllowed]?: string | undefined
+  /** What the authority knows this service by: a name, and a file of mode 0600 with a private Ed25519 JWK. */
   readonly enrolment: { readonly name: string; readonly keyFile: string }
   /** Tokens that somebody else has ended, such as a foreign transmitter: see ssf.ts. */
   readonly denials?: DenialSource | undefined

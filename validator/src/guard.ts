@@ -31,7 +31,7 @@ import type { ValidatedToken, Validator } from './validator.ts'
 
 /** What a resource needs of a token besides that it is good. */
 export interface Needs {
-  /** Each of them. */
+  /** Each of them has to be in the token's `scope`. */
   readonly scopes?: string | readonly string[] | undefined
   /** How the owner signed in: one of these authentication contexts, the preferred one first. */
   readonly acr?: string | readonly string[] | undefined
@@ -53,6 +53,7 @@ export interface GuardedRequest {
   readonly source: object
   /** Name and value in turn: a parsed object has already dropped all but one of several. */
   readonly rawHeaders: readonly string[]
+  /** As sent: `GET`. */
   readonly method: string
   /** The request target: path and query. */
   readonly target: string
@@ -70,6 +71,7 @@ export interface GuardedRequest {
 export interface Binding {
   /** The scheme that its tokens come under. Left out: it is asked whatever the scheme. */
   readonly scheme?: Scheme | undefined
+  /** Looks for a proof. Rejects only where the world failed. */
   confirm(request: GuardedRequest, credentials: Credentials): Proof | Promise<Proof>
 }
 
@@ -90,6 +92,7 @@ export interface Proof {
 
 /** What is wrong with a proof of possession, as an answer says it. */
 export interface ProofError {
+  /** `error` of the answer: `invalid_dpop_proof`, `use_dpop_nonce`. */
   readonly code: string
   /** ASCII without quotes: it stands in a header. */
   readonly description: string
@@ -113,7 +116,7 @@ export interface Guard {
   hold(token: ValidatedToken): Hold
 }
 
-/** Throws `TypeError` where an option is not known or would ask for nothing. */
+/** Puts a guard in front of a validator. Throws `TypeError` where an option is not known or would ask for nothing. */
 export function createGuard(
   validator: Pick<Validator, 'validate' | 'hold'>,
   options: GuardOptions = {},

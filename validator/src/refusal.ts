@@ -62,7 +62,9 @@ export const refusals: Readonly<Record<Reason, { readonly status: 401 | 403; rea
 /** A token is refused: expected, coded, and free of anything from the token but the key's name. */
 export class Refusal extends Error {
   readonly reason: Reason
+  /** What an HTTP service answers. */
   readonly status: 401 | 403
+  /** Where the token's key is known. */
   readonly kid: string | undefined
   /** `hint` says more for whoever reads it, in words of ours alone. */
   constructor(reason: Reason, context: { readonly kid?: string | undefined; readonly hint?: string } = {}) {

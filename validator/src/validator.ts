@@ -52,6 +52,7 @@ export const acceptWithoutReceipt: unique symbol = Symbol('acceptWithoutReceipt'
 export interface ValidatorOptions extends CommonOptions {
   /** The realms whose keys may vouch here. */
   readonly realm: string | readonly string[]
+  /** Where keys and their states come from: a follower of the authority. It may have nothing yet, and then everything is refused. */
   readonly trust: TrustSource | NewsSource
 }
 
@@ -72,21 +73,24 @@ export interface ForeignValidatorOptions extends CommonOptions {
 interface CommonOptions {
   /** The names that this service goes by in `aud`, compared as text. */
   readonly audience: string | readonly string[]
+  /** The one type of token that is taken, by its `typ`. Left out: `access`. */
   readonly tokenType?: Exclude<TokenType, 'manifest'>
-  /** Without word from the authority for longer than this, everything is refused. */
+  /** Without word from the authority for longer than this, everything is refused. From 1 to 86,400; left out: 60. */
   readonly maxStaleSeconds?: number
+  /** How far the clocks of issuer and service may differ, for `exp`, `nbf` and `iat`. From 0 to 60; left out: 5. */
   readonly clockToleranceSeconds?: number
   /**
    * Realms of which only tokens that are bound to a key or certificate are taken; `true` for all. Proofs are checked by a
    * guard: see dpop.ts and mtls.ts. `connectValidator` asks it of the realm `enterprise`.
    */
   readonly requireBinding?: boolean | readonly string[]
+  /** Why tokens without a receipt are accepted. Left out: they are not. */
   readonly [acceptWithoutReceipt]?: string
   /** Tokens that somebody else has ended: a foreign transmitter (ssf.ts), a list of one's own. Left out: the manifest decides. */
   readonly denials?: DenialSource | undefined
   /** Hears of every decision; must not throw. */
   readonly onSighting?: (sighting: Sighting) => void
-  /** Seconds since the epoch. */
+  /** The clock, in seconds since the epoch. Left out: the system's. */
   readonly now?: () => number
 }
 
@@ -108,8 +112,9 @@ export type Decision =
  * a verdict.
  */
 export interface Validator {
-  /** Throws `Refusal`. */
+  /** Takes a compact JWS as it came. Throws `Refusal`, whose `reason` is the first that applies. */
   validate(token: string, sender?: Sender): ValidatedToken
+  /** The same, with the refusal given instead of thrown. */
   decide(token: string, sender?: Sender): Decision
   /** Watches over a token that it accepted, for what outlives the request: see hold.ts. */
   hold(token: ValidatedToken): Hold
@@ -119,6 +124,7 @@ export interface Validator {
 export interface ForeignValidator extends Validator {
   /** Settles when each of them has shown its keys; until then its tokens are refused as `manifest_stale`. */
   ready(): Promise<void>
+  /** Follows no keys any more. */
   stop(): void
 }
 
@@ -138,7 +144,10 @@ interface Cached {
   sighting: Sighting | undefined
 }
 
-/** Throws `TypeError` where something that decides trust is left open, or an option is not known. */
+/**
+ * Makes a validator: of tokens of our own realms, of issuers that are not ours, or of both. Throws `TypeError` where something that
+ * decides trust is left open, or an option is not known.
+ */
 export function createValidator(options: ForeignValidatorOptions): ForeignValidator
 export function createValidator(options: ValidatorOptions): Validator
 export function createValidator(options: ValidatorOptions | ForeignValidatorOptions): ForeignValidator {
@@ -284,6 +293,7 @@ class ValidatedToken {
   get claims(): JsonObject {
     return this.#acceptance.payload
   }
+  /** `iss`. */
   get issuer(): string {
     return this.#acceptance.claims.issuer
   }
@@ -291,26 +301,32 @@ class ValidatedToken {
   get subject(): string {
     return claimed(this.#acceptance.claims.subject)
   }
+  /** `tid`, found to be a tenant that the key may speak for. */
   get tenant(): string {
     const { key, claims } = this.#acceptance
     return claimed(tenantFor(key, claims))
   }
+  /** `aud`, as a list; one of them is this service. */
   get audiences(): readonly string[] {
     return this.#acceptance.claims.audiences
   }
+  /** `scope`, taken apart; empty where there is none. */
   get scopes(): readonly string[] {
     return this.#acceptance.claims.scopes
   }
+  /** `client_id`: the application that the token was given to. */
   get clientId(): string | undefined {
     return this.#acceptance.claims.clientId
   }
+  /** `jti`, unique together with `issuer`. */
   get tokenId(): string {
     return this.#acceptance.claims.tokenId
   }
-  /** Seconds since the epoch. */
+  /** `iat`, in seconds since the epoch. */
   get issuedAt(): number {
     return this.#acceptance.claims.issuedAt
   }
+  /** `exp`, in seconds since the epoch. */
   get expiresAt(): number {
     return claimed(this.#acceptance.claims.expiresAt)
   }
@@ -318,6 +334,7 @@ class ValidatedToken {
   get event(): SecurityEvent {
     return claimed(this.#acceptance.claims.event)
   }
+  /** The key that signed it: an RFC 7638 thumbprint, or the name that a foreign issuer gave it. */
   get kid(): string {
     return this.#acceptance.key.kid
   }
