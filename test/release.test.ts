@@ -35,7 +35,7 @@ const CORE_BYTES_MAX = 25_000
 /** What an adapter may add to the guard that it stands on. */
 const ADAPTER_BYTES_MAX = 2_000
 /** With it come the checks of charters and manifests, and everything that follows the authority. */
-const CONNECTED_BYTES_MAX = 72_000
+const CONNECTED_BYTES_MAX = 80_000
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-release-'))
 after(() => rmSync(folder, { recursive: true }))
