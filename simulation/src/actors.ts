@@ -4,6 +4,7 @@
  * @module
  */
 
+import { randomBytes } from 'node:crypto'
 import {
   AuthorityError,
   type Command,
@@ -11,6 +12,12 @@ import {
   sendCommand,
   sendProposal,
 } from '@countersign/authority/client'
+import {
+  APPROVAL_SECONDS_MAX,
+  type ApprovalTarget,
+  approve,
+  writeApproval,
+} from '@countersign/validator/approval'
 import { encode } from '@countersign/validator/base64url'
 import { approveCharter, type CharterDocument } from '@countersign/validator/charter'
 import { encodePayload, publicHalf, readPayload } from '@countersign/validator/document'
@@ -71,6 +78,8 @@ export class Actors {
       forgeries: [() => this.#forge(), 6],
       'old-backups': [() => this.#backUpOrRestore(), 1],
       charters: [() => this.#amend(), 1],
+      lifts: [() => this.#lift(), 3],
+      'broken-glass': [() => this.#breakGlass(), 1],
     }
     this.#acts = [
       [() => this.#issue(), 22],
@@ -265,8 +274,7 @@ export class Actors {
       try {
         const { epoch } = await client.status()
         await client.seal(epoch)
-        // Receipts from the new log count once a manifest names it.
-        this.#publishSomething()
+        this.#oracle.note(`epoch ${epoch} is sealed`)
       } finally {
         client.close()
       }
@@ -302,6 +310,53 @@ export class Actors {
       await sendApproval(AUTHORITY, id, approved.signatures[1] as CharterDocument['signatures'][number])
       if (next.version === charters.length + 1) charters.push(approved)
       this.#oracle.note(`charter ${next.version} is approved`)
+    })
+  }
+
+  /** Two operators let a blocked key go. */
+  #lift(): void {
+    const kid = this.#someKey('blocked')
+    const blockedAt = this.#oracle.newest?.keys.get(kid ?? '')?.blockedAt
+    if (kid === undefined || blockedAt === undefined) return
+    this.#approve({ op: 'lift', kid, blockedAt }, this.#oracle.nameOf(kid))
+  }
+
+  /** Two operators let a realm hurry: no key of it waits for caches or silent validators. */
+  #breakGlass(): void {
+    const { random, plan, world, host } = { ...this.#system, host: this.#system.host('office') }
+    const realm = random.pick(plan.realms)
+    const now = Math.floor((world.trueTime + host.skewMilliseconds) / 1000)
+    this.#oracle.onCommand('break-glass', undefined, realm)
+    this.#approve({ op: 'break-glass', realm, until: now + random.pick([30, 300]) }, realm)
+  }
+
+  #approve(target: ApprovalTarget, what: string): void {
+    const { random, operators } = this.#system
+    const [first, second] = (random.chance(0.5) ? operators : [...operators].reverse()) as [
+      Operator,
+      Operator,
+    ]
+    this.#oracle.note(`${first.id} proposes to ${target.op} ${what}`)
+    this.#do(this.#office, async () => {
+      const { payload } = (await (await fetch(new URL('charter', AUTHORITY))).json()) as CharterDocument
+      const issuedAt = Math.floor(Date.now() / 1000)
+      const proposed = approve(
+        writeApproval({
+          target,
+          reason: 'a mistake',
+          proposer: first.id,
+          issuedAt,
+          expiresAt: issuedAt + APPROVAL_SECONDS_MAX,
+          jti: encode(randomBytes(16)),
+          charterVersion: Number(readPayload(payload)['version']),
+        }),
+        first.privateKey,
+      )
+      const { id } = await sendProposal(AUTHORITY, proposed)
+      const [, line] = approve(proposed, second.privateKey).signatures
+      const { version } = await sendApproval(AUTHORITY, id, line as CharterDocument['signatures'][number])
+      this.#oracle.note(`${target.op} ${what} is carried out in version ${version}`)
+      this.#oracle.count(`${target.op} carried out`)
     })
   }
 
@@ -456,6 +511,8 @@ export class Actors {
     try {
       const [appended] = await client.append([encodeEntry(entry)])
       if (appended === undefined || 'error' in appended) return undefined
+      // Two people may have let it go meanwhile; then the thief has what the log shows.
+      if (!this.#oracle.isDeadSince(known, kid)) return undefined
       this.#oracle.break(
         'dead-key-logged',
         `the witness logged ${this.#oracle.nameOf(kid)}, dead in ${known}`,
@@ -483,8 +540,6 @@ export class Actors {
     if (authority.isHeldDown) return
     if (this.#backup === undefined || random.chance(0.5)) {
       snapshotDatabases()
-      // With a version under way the copy would look newer than it is; docs/simulation.md says what that leads to.
-      if (versionsOf(disk)?.reserved !== versionsOf(disk)?.published) return
       this.#backup = disk.copy()
       this.#oracle.note('the folder of the authority is copied')
       return
@@ -494,13 +549,13 @@ export class Actors {
     authority.crash(false)
     const newest = disk.copy()
     disk.restore(this.#backup)
-    const { published = 0 } = versionsOf(disk) ?? {}
+    const published = publishedIn(disk)
     authority.boot()
     scheduler.after(random.between(2000, 60_000), init, () => {
       authority.isHeldDown = false
       snapshotDatabases()
       // The copy was not old at all, and has been gone on from.
-      if ((versionsOf(disk)?.published ?? 0) > published) return authority.boot()
+      if (publishedIn(disk) > published) return authority.boot()
       this.#oracle.note('the authority has its newest folder again')
       authority.crash(false)
       disk.restore(newest)
@@ -525,17 +580,16 @@ export class Actors {
   }
 }
 
-/** The highest version that the authority has reserved, and the highest that it has published. */
-function versionsOf(disk: Disk): { readonly reserved: number; readonly published: number } | undefined {
+/** The highest version that the authority has published. */
+function publishedIn(disk: Disk): number {
   const content = disk.file('/sim/authority/data/authority.db')?.read()
-  if (content === undefined || content.length === 0) return undefined
-  const published = 'max(CASE WHEN document IS NULL THEN 0 ELSE version END) AS published'
-  const sql = `SELECT max(version) AS reserved, ${published} FROM manifests`
+  if (content === undefined || content.length === 0) return 0
   try {
-    return queryDatabase(content, sql) as { reserved: number; published: number }
+    const sql = 'SELECT max(version) AS published FROM manifests WHERE document IS NOT NULL'
+    return Number(queryDatabase(content, sql)?.['published'] ?? 0)
   } catch {
     // Its tables are not made yet.
-    return undefined
+    return 0
   }
 }
 

@@ -52,6 +52,7 @@ interface ShownKey {
   readonly state: string
   readonly notBefore: number
   readonly signUntil: number
+  readonly blockedAt: number | undefined
 }
 
 /** A manifest that the authority has shown to somebody. */
@@ -205,7 +206,7 @@ export class Oracle {
 
   onCommand(op: string, kid: string | undefined, realm: string | undefined): void {
     if (op === 'retire' && kid !== undefined) this.#retired.add(kid)
-    if (op === 'rotate' && realm !== undefined) this.#rotated.add(realm)
+    if ((op === 'rotate' || op === 'break-glass') && realm !== undefined) this.#rotated.add(realm)
   }
 
   onEnrolled(name: string): void {
@@ -361,6 +362,11 @@ export class Oracle {
     return dead.has(this.shown.get(version)?.keys.get(kid)?.state ?? '')
   }
 
+  /** In that version and in every one that was shown since. */
+  isDeadSince(version: number, kid: string): boolean {
+    return [...this.shown.keys()].every((each) => each < version || this.isDeadIn(each, kid))
+  }
+
   #now(): number {
     return this.#system?.scheduler.now ?? 0
   }
@@ -453,8 +459,11 @@ export class Oracle {
       undefined,
     )
     this.shown.set(version, shown)
-    for (const [kid, { state }] of keys)
-      if (state === 'blocked' || state === 'revoked') this.#setDead(kid, version)
+    for (const [kid, { state }] of keys) {
+      if (killed.has(state)) this.#setDead(kid, version)
+      // Two people have let it go.
+      else if (version > (this.#deadSince.get(kid)?.version ?? version)) this.#deadSince.delete(kid)
+    }
     if (last === undefined) return
     this.#checkRealms(last, shown)
     for (const [kid, { state, realm }] of keys) {
@@ -468,9 +477,8 @@ export class Oracle {
   #isPressing(realm: string, before: Shown, { issuedAt }: Shown): boolean {
     const { plan } = this.#system as System
     const margin = Math.min(CLOCK_SKEW_SECONDS, Math.floor(plan.rotationSeconds / 4))
-    const ahead = (this.#skews.get('authority')?.most ?? 0) / 1000
     return [...before.keys.values()].some(
-      (key) => key.realm === realm && key.state === 'active' && key.signUntil - margin <= issuedAt + ahead,
+      (key) => key.realm === realm && key.state === 'active' && key.signUntil - margin <= issuedAt,
     )
   }
 
@@ -491,8 +499,6 @@ export class Oracle {
   }
 
   #checkRealms(before: Shown, after: Shown): void {
-    // The authority may have thought that it was later than it says, while its clock was wrong.
-    const latest = after.issuedAt + (this.#skews.get('authority')?.most ?? 0) / 1000
     for (const [kid, key] of before.keys) {
       if (key.state !== 'active') continue
       const others = [...after.keys.values()].filter(
@@ -513,12 +519,12 @@ export class Oracle {
         ([next, { realm, issuer, state, notBefore, signUntil }]) =>
           state === 'published' &&
           after.keys.get(next)?.state === 'published' &&
-          signUntil > latest &&
+          signUntil > after.issuedAt &&
           realm === key.realm &&
           issuer === key.issuer &&
           notBefore + SUCCESSOR_SECONDS <= after.issuedAt,
       )
-      if (latest >= key.signUntil && !hadSuccessor) continue
+      if (after.issuedAt >= key.signUntil && !hadSuccessor) continue
       this.break(
         'realm-without-key',
         `version ${after.version} leaves ${key.realm} without a key: ${this.nameOf(kid)} is ${now}`,
@@ -595,6 +601,7 @@ function shownKey(key: Readonly<Record<string, unknown>>): ShownKey {
     state: key['state'] as string,
     notBefore: key['nbf'] as number,
     signUntil: key['sign_until'] as number,
+    blockedAt: (key['blocked'] as { readonly at: number } | undefined)?.at,
   }
 }
 

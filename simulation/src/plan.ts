@@ -25,6 +25,8 @@ export const hazards = [
   'forgeries',
   'old-backups',
   'charters',
+  'lifts',
+  'broken-glass',
 ] as const
 export type Hazard = (typeof hazards)[number]
 
