@@ -268,7 +268,7 @@ test('5. the receipt key is replaced: a second witness is named beside the first
     const logs = [...(follower.state?.manifest.logs.values() ?? [])]
     assert.deepEqual(
       logs.map(({ origin }) => origin),
-      ['second.example/1'],
+      ['second.example/1', 'second.example/2'],
     )
     await keepUsing().end()
   } catch (error) {
