@@ -15,6 +15,7 @@ import { createTestWorld, mailAudience, tenants } from '@countersign/validator/t
 import { createValidator } from '@countersign/validator/validator'
 import fc from 'fast-check'
 import { serveAuth } from './auth.ts'
+import { createGate } from './gate.ts'
 import { HEADER_BYTES_MAX, refuseUnreadable } from './oversize.ts'
 
 const world = createTestWorld()
@@ -39,7 +40,8 @@ const http = createHttp(createLog('gateway'), {
 let port = 0
 
 before(async () => {
-  serveAuth(http, validator, { scopes: [], network_header: 'x-real-ip' })
+  const gate = createGate({ scopes: [], network_header: 'x-real-ip' }, { validatorFor: () => validator })
+  serveAuth(http, () => gate)
   await http.listen({ host: '127.0.0.1', port: 0 })
   port = (http.server.address() as AddressInfo).port
 })
@@ -167,7 +169,8 @@ test('T254: a token that passed is refused at the next request once its key is r
   const doomed = createTestWorld()
   const gateway = createHttp(createLog('gateway'))
   const options = { realm: 'consumer', audience: mailAudience, trust: doomed.trust, now: () => doomed.now }
-  serveAuth(gateway, createValidator(options), { scopes: [] })
+  const gate = createGate({ scopes: [] }, { validatorFor: () => createValidator(options) })
+  serveAuth(gateway, () => gate)
   const headers = { authorization: `Bearer ${doomed.issue()}` }
   assert.equal((await gateway.inject({ url: '/auth', headers })).statusCode, 200)
   doomed.setState(doomed.keys.consumer.kid, 'revoked')

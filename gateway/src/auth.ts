@@ -1,51 +1,33 @@
 /**
- * The answer to a proxy that asks whether a request may pass. It depends on the `Authorization` header, the scopes
- * that are asked for and the validator's verdict; of a bound token, on its proof and on what the proxy says of the original
- * request; and on nothing else.
+ * How a proxy asks over HTTP whether a request may pass: `/auth`, by whatever method. What counts is the `Authorization`
+ * header, what the proxy says of the original request where the configuration names the headers, and nothing else.
  * @module
  */
 
 import { METHODS } from 'node:http'
 import { isIP } from 'node:net'
-import { denyScope, scopeToken } from '@countersign/validator/bearer'
-import { createGuard, type Guard, type GuardedRequest } from '@countersign/validator/guard'
+import type { GuardedRequest } from '@countersign/validator/guard'
 import { headerValues } from '@countersign/validator/headers'
-import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { bindingsOf } from './bindings.ts'
 import type { GatewayConfig } from './config.ts'
+import type { Answer, Gate, GateConfig } from './gate.ts'
 
-type AuthConfig = Pick<
-  GatewayConfig,
-  'scopes' | 'network_header' | 'original_request' | 'dpop' | 'client_certificate'
->
+/** Hears of every decision: how it was asked for, how it fell, how long it took. */
+export type Witnessed = (answer: Answer, seconds: number, network: string | undefined) => void
 
-/** `/auth`, by whatever method; and `/auth/…`, since Envoy puts a path of its own in front of its client's. */
-export function serveAuth(http: FastifyInstance, validator: Validator, config: AuthConfig): void {
-  const guard = createGuard(validator, { scopes: config.scopes, bindings: bindingsOf(config) })
+/** `/auth`; and `/auth/…`, since Envoy puts a path of its own in front of its client's. `gate` is asked anew each time. */
+export function serveAuth(http: FastifyInstance, gate: () => Gate, witnessed: Witnessed = () => {}): void {
   for (const method of METHODS) if (!http.supportedMethods.includes(method)) http.addHttpMethod(method)
   // Answered before the body is looked at: it belongs to the resource, whatever its type, size or errors.
   const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    const { status, headers } = await authorize(guard, request, config)
-    await reply.code(status).headers(headers).send()
+    const began = performance.now()
+    const { config, decide } = gate()
+    const asking = guarded(request, config)
+    const answer = await decide(asking, askedScopes(request.url))
+    witnessed(answer, (performance.now() - began) / 1000, asking.network)
+    await reply.code(answer.status).headers(answer.headers).send()
   }
   for (const url of ['/auth', '/auth/*']) http.all(url, { onRequest }, () => {})
-}
-
-interface Answer {
-  readonly status: 200 | 401 | 403
-  readonly headers: Readonly<Record<string, string>>
-}
-
-/** 200 with who it is, or 401 or 403 with why not. */
-async function authorize(guard: Guard, request: FastifyRequest, config: AuthConfig): Promise<Answer> {
-  const asked = askedScopes(request.url)
-  const scopes = asked.filter((scope) => scopeToken.test(scope))
-  const admission = await guard.requiring({ scopes }).admit(guarded(request, config))
-  if (!admission.admitted) return admission.denial
-  // What is no scope, no token has.
-  if (scopes.length < asked.length) return denyScope(asked)
-  return { status: 200, headers: { ...admission.headers, ...describe(admission.token) } }
 }
 
 /** Each of each `?scope=`. A query can only add to the configuration, since a proxy may pass on its client's. */
@@ -55,7 +37,7 @@ function askedScopes(url: string): readonly string[] {
   return asked.flatMap((scopes) => scopes.split(' ')).filter((scope) => scope !== '')
 }
 
-function guarded(request: FastifyRequest, config: AuthConfig): GuardedRequest {
+function guarded(request: FastifyRequest, config: GateConfig): GuardedRequest {
   const { rawHeaders, socket } = request.raw
   return {
     source: request,
@@ -72,7 +54,7 @@ function originalOf(
   headers: GatewayConfig['original_request'],
 ): Pick<GuardedRequest, 'method' | 'target' | 'host'> {
   if (headers === undefined) return { method, target: url.replace(/^\/auth(?=\/)/, '') }
-  // Several values, and it is nobody's word: nothing was proven for an empty one.
+  // Several values, and it is nobody's word: nothing was proven for an empty one, and no route has it.
   const only = (name: string): string => {
     const [value = '', ...others] = headerValues(rawHeaders, name)
     return others.length === 0 ? value : ''
@@ -82,23 +64,6 @@ function originalOf(
     target: only(headers.uri),
     ...(headers.host !== undefined && { host: only(headers.host) }),
   }
-}
-
-/** Every header is there, even if empty, so that a proxy which copies them overwrites what its client sent. */
-function describe(token: ValidatedToken): Record<string, string> {
-  return {
-    'x-auth-subject': headerValue(token.subject),
-    'x-auth-tenant': headerValue(token.tenant),
-    'x-auth-issuer': headerValue(token.issuer),
-    'x-auth-client': headerValue(token.clientId ?? ''),
-    'x-auth-scope': token.scopes.map(headerValue).join(' '),
-    'cache-control': 'no-store',
-  }
-}
-
-/** Percent-encoded where HTTP would cut, join or misread it; no two values become the same. */
-function headerValue(text: string): string {
-  return text.replace(/[^\x21-\x7e]|%/gu, encodeURIComponent)
 }
 
 /** The peer is the proxy; its client's address is what the proxy says, if it is told where. */

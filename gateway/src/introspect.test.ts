@@ -10,14 +10,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { createHttp, createLog } from '@countersign/service'
-import { createTestWorld, mailAudience, tenants } from '@countersign/validator/testing'
+import { createTestKey, createTestWorld, mailAudience, tenants } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
+import { importJWK, jwtVerify } from 'jose'
 import { readClients, serveIntrospection } from './introspect.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-gateway-'))
 const clientsFile = join(folder, 'clients.json')
 const world = createTestWorld()
 const http = createHttp(createLog('gateway'))
+const signer = { issuer: 'https://gateway.example', privateKey: createTestKey('EdDSA').privateKey }
 
 before(async () => {
   const clients = [
@@ -33,7 +35,8 @@ before(async () => {
     trust: world.trust,
     now: () => world.now,
   })
-  await serveIntrospection(http, validator, readClients(clientsFile))
+  const introspection = { clients: readClients(clientsFile), signer }
+  await serveIntrospection(http, validator, () => introspection)
 })
 after(async () => {
   await http.close()
@@ -144,6 +147,34 @@ test('T174 T065: one way to authenticate, one token, in the body alone', async (
     assert.equal(answer.statusCode, 400, payload)
   }
   assert.equal((await http.inject({ url: `/introspect?token=${token}`, headers: form() })).statusCode, 404)
+})
+
+test('T207: an answer is signed for who asks for that, in the name of the gateway, for one client alone', async () => {
+  const ask = (token: string, accept: string) =>
+    http.inject({
+      method: 'POST',
+      url: '/introspect',
+      headers: { ...form(), accept },
+      payload: new URLSearchParams({ token }).toString(),
+    })
+  const key = await importJWK((await http.inject('/introspect/jwks')).json().keys[0], 'EdDSA')
+  const expected = {
+    issuer: 'https://gateway.example',
+    audience: 'calendar',
+    typ: 'token-introspection+jwt',
+    algorithms: ['EdDSA'],
+  }
+  for (const token of [world.issue(), 'no.good.token']) {
+    const signed = await ask(token, 'application/token-introspection+jwt')
+    assert.equal(signed.headers['content-type'], 'application/token-introspection+jwt')
+    const { payload } = await jwtVerify(signed.body, key, expected)
+    assert.deepEqual(payload['token_introspection'], (await ask(token, 'application/json')).json())
+    // Neither is it a token, nor of one's own: RFC 9701, section 5.
+    for (const member of ['sub', 'exp', 'client_id']) assert.equal(payload[member], undefined)
+    await assert.rejects(jwtVerify(signed.body, key, { ...expected, audience: 'northwind-only' }))
+  }
+  const plain = await ask(world.issue(), 'application/token-introspection+jwtx, application/json')
+  assert.match(String(plain.headers['content-type']), /^application\/json/)
 })
 
 test('T237 T239: the file of clients must be private, and says nothing that is not understood', () => {

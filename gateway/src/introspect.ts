@@ -5,10 +5,12 @@
  * @module
  */
 
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { claimedConfirmation } from '@countersign/validator/confirmation'
+import { publicHalf } from '@countersign/validator/document'
 import { isObject } from '@countersign/validator/json'
 import { readPrivateFile } from '@countersign/validator/private-file'
+import { signStatement } from '@countersign/validator/statement'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import formbody from '@fastify/formbody'
 import type { FastifyInstance } from 'fastify'
@@ -45,14 +47,36 @@ export function readClients(file: string): readonly IntrospectionClient[] {
   return clientsFile.parse(JSON.parse(readPrivateFile(file))).clients
 }
 
+/** What is needed to answer; another configuration takes its place at once and whole. */
+export interface Introspection {
+  readonly clients: readonly IntrospectionClient[]
+  /** By `client_id`. */
+  readonly kickers?: ReadonlyMap<string, Kicker> | undefined
+  /** Signs answers for clients that ask for it (RFC 9701). Left out: nobody gets one. */
+  readonly signer?: AnswerSigner | undefined
+}
+
+/** Who says so, and with which key: the one that the gateway is enrolled by. */
+export interface AnswerSigner {
+  /** As it stands in `iss`. */
+  readonly issuer: string
+  readonly privateKey: KeyObject
+}
+
+/** Hears of every decision; `inactive` where a good token is none for this client. */
+export type Introspected = (verdict: string, seconds: number) => void
+
+/** `introspection` is asked anew each time. */
 export async function serveIntrospection(
   http: FastifyInstance,
   validator: Validator,
-  clients: readonly IntrospectionClient[],
-  kickers: ReadonlyMap<IntrospectionClient, Kicker> = new Map(),
+  introspection: () => Introspection,
+  introspected: Introspected = () => {},
 ): Promise<void> {
   await http.register(formbody, { bodyLimit: BODY_BYTES_MAX })
   http.post('/introspect', (incoming, reply) => {
+    const began = performance.now()
+    const { clients, kickers, signer } = introspection()
     reply.header('cache-control', 'no-store')
     const client = authenticateClient(clients, incoming.headers.authorization)
     if (client === undefined) {
@@ -63,19 +87,69 @@ export async function serveIntrospection(
     }
     const form = request.safeParse(incoming.body)
     if (!form.success) return reply.code(400).send({ error: 'invalid_request' })
-    const { token } = form.data
-    // Who asks is not who was given the token: they compare `cnf` with what was proven to them.
-    const confirmation = client.kick === undefined ? claimedConfirmation(token) : undefined
-    const decision = validator.decide(token, { confirmation })
-    if (!decision.accepted) {
-      return reply.header('x-countersign-reason', decision.refusal.reason).send({ active: false })
-    }
-    const answer = describe(client, decision.token)
-    if (answer.active && kickers.get(client)?.watch(decision.token) === false) {
-      return reply.send({ active: false })
-    }
-    return reply.send(answer)
+    const { description, verdict } = decide(
+      validator,
+      client,
+      form.data.token,
+      kickers?.get(client.client_id),
+    )
+    introspected(verdict, (performance.now() - began) / 1000)
+    if (verdict !== 'accepted' && verdict !== 'inactive') reply.header('x-countersign-reason', verdict)
+    if (signer === undefined || !acceptsJwt(incoming.headers.accept)) return reply.send(description)
+    return reply.type(`application/${SIGNED_TYPE}`).send(sign(signer, client, description))
   })
+  // Its public key, so that whoever keeps an answer can show it to others.
+  http.get('/introspect/jwks', (_request, reply) => {
+    const { signer } = introspection()
+    const keys = signer === undefined ? [] : [describeKey(signer.privateKey)]
+    return reply.header('cache-control', 'no-store').send({ keys })
+  })
+}
+
+function decide(
+  validator: Validator,
+  client: IntrospectionClient,
+  token: string,
+  kicker: Kicker | undefined,
+): { readonly description: Description; readonly verdict: string } {
+  // Who asks is not who was given the token: they compare `cnf` with what was proven to them.
+  const confirmation = client.kick === undefined ? claimedConfirmation(token) : undefined
+  const decision = validator.decide(token, { confirmation })
+  if (!decision.accepted) return { description: inactive, verdict: decision.refusal.reason }
+  const description = describe(client, decision.token)
+  if (!description.active || kicker?.watch(decision.token) === false) {
+    return { description: inactive, verdict: 'inactive' }
+  }
+  return { description, verdict: 'accepted' }
+}
+
+function describeKey(privateKey: KeyObject): object {
+  const { kid, jwk } = publicHalf(privateKey)
+  return { ...jwk, kid, use: 'sig' }
+}
+
+const SIGNED_TYPE = 'token-introspection+jwt'
+
+/** RFC 9701, section 4: by media type, and nothing but this one asks for it. */
+function acceptsJwt(accept: string | undefined): boolean {
+  return (accept ?? '')
+    .split(',')
+    .some((type) => type.split(';')[0]?.trim().toLowerCase() === `application/${SIGNED_TYPE}`)
+}
+
+/** RFC 9701, section 5. For this client alone: another one refuses it by its `aud`. */
+function sign(
+  { issuer, privateKey }: AnswerSigner,
+  { client_id }: IntrospectionClient,
+  answer: Description,
+): string {
+  const payload = {
+    iss: issuer,
+    aud: client_id,
+    iat: Math.floor(Date.now() / 1000),
+    token_introspection: answer,
+  }
+  return signStatement(SIGNED_TYPE, payload, privateKey)
 }
 
 /** The client whose secret a `Basic` header shows (RFC 6749, section 2.3.1), or undefined. */
@@ -96,8 +170,11 @@ const nobody = 'A'.repeat(43)
 
 type Description = Readonly<Record<string, unknown>> & { readonly active: boolean }
 
+/** Whatever the reason, nothing more is said. */
+const inactive: Description = { active: false }
+
 function describe(client: IntrospectionClient, token: ValidatedToken): Description {
-  if (client.tenants?.includes(token.tenant) === false) return { active: false }
+  if (client.tenants?.includes(token.tenant) === false) return inactive
   const { iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf } = token.claims
   const token_type = isObject(cnf) && cnf['jkt'] !== undefined ? 'DPoP' : 'Bearer'
   return { active: true, token_type, iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf }

@@ -16,8 +16,10 @@ import { createTestCertificate } from '@countersign/validator/test-certificate'
 import { createTestHolder } from '@countersign/validator/test-proof'
 import { createTestWorld, mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
+import { z } from 'zod'
 import { serveAuth } from './auth.ts'
 import { type GatewayConfig, gatewayConfig } from './config.ts'
+import { createGate } from './gate.ts'
 
 const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
 const validator = createValidator({
@@ -157,9 +159,12 @@ async function start(wanted: {
   readonly original_request?: GatewayConfig['original_request']
   readonly client_certificate?: object
 }): Promise<number> {
-  const shape = gatewayConfig.pick({ dpop: true, original_request: true, client_certificate: true })
+  const { dpop, original_request, client_certificate } = gatewayConfig.shape
+  const shape = z.strictObject({ dpop, original_request, client_certificate })
   const http = createHttp(createLog('gateway'))
-  serveAuth(http, validator, { scopes: [], network_header: undefined, ...shape.parse(wanted) })
+  const config = { scopes: [], network_header: undefined, ...shape.parse(wanted) }
+  const gate = createGate(config, { validatorFor: () => validator })
+  serveAuth(http, () => gate)
   await http.listen({ host: '127.0.0.1', port: 0 })
   running.push(http)
   return (http.server.address() as AddressInfo).port

@@ -68,6 +68,8 @@ export interface ConnectedValidator extends Validator {
   readonly trust: TrustSource
   /** Whether it can accept anything: there is a manifest, and word that it is the newest. Other issuers are not asked. */
   readonly isReady: boolean
+  /** A validator for another audience, by the same trust, whose sightings go the same way. */
+  forAudience(audience: string | readonly string[]): Validator
   /** Waits for that, but not for ever: a service that starts without its authority refuses until it is there. */
   whenReady(milliseconds: number): Promise<void>
   /** Reports what is still queued, and ends. */
@@ -121,9 +123,15 @@ function connected(
     ...(reporter && { onSighting: reporter.report }),
   }
   const foreign = 'issuers' in options ? openForeign(options, settings) : undefined
-  const validator = foreign ?? createValidator({ ...settings, realm: options.realm ?? [] })
+  const ours = (more: object): Validator =>
+    createValidator({ ...settings, realm: options.realm ?? [], ...more })
   return {
-    ...validator,
+    ...(foreign ?? ours({})),
+    forAudience: (other) => {
+      // It would follow the same issuers once more, and somebody would have to stop that.
+      if (foreign !== undefined) throw new TypeError('a validator of other issuers has one audience')
+      return ours({ audience: other })
+    },
     trust: follower,
     get isReady() {
       return follower.ageSeconds() <= STALE_SECONDS_MAX

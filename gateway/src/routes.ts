@@ -1,0 +1,132 @@
+/**
+ * Which needs a request has, by where it goes: the most specific host, in it the longest path, in it the method. What is
+ * found so decides alone, so a method that a path does not have is not looked for under a shorter one.
+ *
+ * The proxy and the application behind it may read one path in several ways: `/public/..%2fadmin` is under `/public` for
+ * one and under `/admin` for the other. So each way in which any program reads a path is tried, and where they lead to
+ * different routes, none is found. Pure.
+ * @module
+ */
+
+/** A route as it is configured, with whatever hangs on it. */
+export interface Route {
+  /** A name, or `*.` and a name for all below it. Left out: any. */
+  readonly host?: string | undefined
+  /** It and all below it. */
+  readonly path: string
+  /** Left out: any. */
+  readonly methods?: readonly string[] | undefined
+}
+
+/** Where a request goes, as the proxy says. */
+export interface Destination {
+  readonly host?: string | undefined
+  readonly method: string
+  /** Path and query. */
+  readonly target: string
+}
+
+/** Finds the route of a request, or undefined where it has none. */
+export function createRouter<Found extends Route>(
+  routes: readonly Found[],
+): (destination: Destination) => Found | undefined {
+  const byHost = new Map<string, Found[]>()
+  // Of one path, what names its methods before what takes the others.
+  const ordered = [...routes].sort(
+    (one, other) =>
+      other.path.length - one.path.length ||
+      Number(one.methods === undefined) - Number(other.methods === undefined),
+  )
+  for (const route of ordered) byHost.set(route.host ?? '', [...(byHost.get(route.host ?? '') ?? []), route])
+  const sorted = [...byHost].sort(([one], [other]) => hostRank(other) - hostRank(one))
+
+  return ({ host, method, target }) => {
+    const name = host?.toLowerCase().replace(/\.?(?::\d{1,5})?$/, '') ?? ''
+    const group = sorted.find(([pattern]) => fitsHost(pattern, name))?.[1]
+    const readings = readingsOf(target)
+    if (group === undefined || readings === undefined) return undefined
+    const paths = new Set(readings.map((path) => longest(group, path)))
+    for (const path of readings) paths.add(longest(group, path, (text) => text.toLowerCase()))
+    const [only, ...others] = paths
+    if (only === undefined || others.length > 0) return undefined
+    return group.find(({ path, methods }) => path === only && (methods?.includes(method) ?? true))
+  }
+}
+
+/** Two routes that the same request could have. */
+export function collide(one: Route, other: Route): boolean {
+  if (one.host !== other.host || one.path.toLowerCase() !== other.path.toLowerCase()) return false
+  if (one.methods === undefined || other.methods === undefined) return one.methods === other.methods
+  return one.methods.some((method) => other.methods?.includes(method))
+}
+
+/** An exact name before a pattern, a longer pattern before a shorter one, any host last. */
+function hostRank(host: string): number {
+  if (host === '') return 0
+  return host.startsWith('*.') ? host.length : 1000 + host.length
+}
+
+function fitsHost(pattern: string, name: string): boolean {
+  if (pattern === '') return true
+  return pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : name === pattern
+}
+
+function longest(routes: readonly Route[], path: string, fold = (text: string) => text): string | undefined {
+  return routes.find((route) => isBelow(fold(path), fold(route.path)))?.path
+}
+
+function isBelow(path: string, above: string): boolean {
+  return above === '/' || path === above || path.startsWith(`${above}/`)
+}
+
+/** More is no path that anybody meant. */
+const PATH_CHARACTERS_MAX = 8192
+/** Every program reads it in the same way, but for its case. */
+const plain = /^(?:\/(?!\.{0,2}(?:\/|$))[A-Za-z0-9._~!$&'()*+,=:@-]+)*\/?$/
+const unreadable = /[\p{Cc}\p{Cf}]/u
+
+/** The ways to read a path; undefined where nobody should. Exported for the test. */
+export function readingsOf(target: string): readonly string[] | undefined {
+  const [path = ''] = target.split(/[?#]/, 1)
+  if (!path.startsWith('/') || path.length > PATH_CHARACTERS_MAX || unreadable.test(path)) return undefined
+  if (plain.test(path)) return [path]
+  let readings = new Set([path])
+  // Twice decoded, since each of two programs may.
+  for (let round = 0; round < 2; round++) {
+    for (const reading of [...readings]) {
+      const decoded = decode(reading)
+      if (decoded === undefined || unreadable.test(decoded)) return undefined
+      readings.add(decoded)
+    }
+  }
+  for (const change of changes) readings = new Set([...readings, ...[...readings].map(change)])
+  return [...readings].map((reading) => (reading.startsWith('/') ? reading : `/${reading}`))
+}
+
+/** Each is done by some programs and not by others, so each is tried with and without all before it. */
+const changes: readonly ((path: string) => string)[] = [
+  (path) => path.replaceAll('\\', '/'),
+  (path) => path.replaceAll(/;[^/]*/g, ''),
+  (path) => path.replaceAll(/\/{2,}/g, '/'),
+  resolveDots,
+  (path) => path.replaceAll(/\/{2,}/g, '/'),
+]
+
+/** RFC 3986, section 5.2.4. */
+function resolveDots(path: string): string {
+  const resolved: string[] = []
+  for (const segment of path.split('/').slice(1)) {
+    if (segment === '..') resolved.pop()
+    else if (segment !== '.') resolved.push(segment)
+  }
+  return `/${resolved.join('/')}`
+}
+
+/** Undefined where it is not percent-encoding of UTF-8. */
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
