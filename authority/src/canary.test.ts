@@ -8,6 +8,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
+import { eventually } from '@countersign/validator/eventually'
 import { createTestKey, createTestWorld, mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { type CanaryOptions, createCanaries, judgeAnswer, type Proof } from './canary.ts'
@@ -79,7 +80,7 @@ function start(context: TestContext, change: Partial<CanaryOptions> = {}) {
     },
     ready: async (count: number) => {
       canaries.wake()
-      while (canaries.count < count) await new Promise((resolve) => setImmediate(resolve))
+      await eventually(() => canaries.count >= count)
     },
   }
 }
@@ -136,7 +137,7 @@ test('T118 T120 R2: with the broker away the reason is the same, and a gateway t
     return decision.accepted ? [200] : [decision.refusal.status, decision.refusal.reason]
   })
   canaries.wake()
-  while (problems.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => problems.length > 0)
   const { kid } = world.keys.consumer
   for (const state of ['blocked', 'revoked'] as const) {
     world.setState(kid, state)
@@ -174,7 +175,7 @@ test('R2: one canary stands ready for each key that signs and each audience, and
   assert.equal(made.length, 4)
   world.now += 1
   canaries.wake()
-  while (made.length < 8) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => made.length >= 8)
 })
 
 test('R2: a gateway is asked once it has acknowledged the kill, and a silent one after a while', async (context) => {
@@ -189,7 +190,7 @@ test('R2: a gateway is asked once it has acknowledged the kill, and a silent one
   assert.equal(canaries.proofs[0]?.state, 'under_way')
   applied.add('first')
   canaries.heard()
-  while (first.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => first.length > 0)
   assert.equal(second.length, 0)
   context.mock.timers.tick(5000)
   const { results, state } = await proving

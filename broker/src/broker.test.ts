@@ -13,6 +13,7 @@ import { keepConnected } from '@countersign/lines'
 import { createLog } from '@countersign/service'
 import { encode } from '@countersign/validator/base64url'
 import { encodeEntry, entryOf } from '@countersign/validator/entry'
+import { eventually } from '@countersign/validator/eventually'
 import { mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { startBroker } from './broker.ts'
@@ -140,9 +141,9 @@ test('while one batch is at the witness the next is prepared', async () => {
   witness.hold = gate.promise
   witness.appends.length = 0
   const first = broker.issue('consumer')
-  while (witness.appends.length < 1) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => witness.appends.length >= 1)
   const others = Array.from({ length: 32 }, () => broker.issue('consumer'))
-  while (witness.appends.length < 2) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => witness.appends.length >= 2)
   witness.hold = undefined
   gate.resolve()
   for (const token of await Promise.all([first, ...others])) assert.ok(accepted(token))
@@ -162,7 +163,7 @@ test('T265 T139: a witness that logs and is gone before it answers leaves no tok
   witness.isMute = true
   witness.appends.length = 0
   const waiting = Array.from({ length: 20 }, () => broker.issue('consumer'))
-  while (witness.appends.length < 1) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => witness.appends.length >= 1)
   await witness.close()
   assert.deepEqual(new Set(await Promise.all(waiting)), new Set(['witness_unavailable']))
   witness.isMute = false
@@ -211,8 +212,9 @@ test('T144: counters restored from a copy sign nothing, and the error says what 
   assert.ok(accepted(await broker.issue('consumer')))
 })
 
-test('T145: entries that somebody else has logged for a key show at the signer’s next token', async () => {
+test('T145: entries that somebody else has logged for a key show at the signer’s next token', async (t) => {
   const [kid, thief] = [broker.kid('consumer'), keepConnected(witness.path, 5000)]
+  t.after(() => thief.close())
   const { last_serial: last } = await countsOf(kid)
   const stolen = { tokenType: 'access', kid, issuedAt: 1, expiresAt: 2, payloadSegment: 'e30' } as const
   const entries = [encode(encodeEntry(entryOf({ ...stolen, serial: last + 1 })))]
@@ -222,7 +224,6 @@ test('T145: entries that somebody else has logged for a key show at the signer�
     [true],
   )
   assert.equal(await broker.issue('consumer'), 'serial_repeated')
-  thief.close()
   assert.ok(accepted(await broker.issue('consumer')))
 })
 
@@ -231,7 +232,7 @@ test('T144 T265: a signer that is killed fails what was asked of it, and another
   witness.hold = gate.promise
   witness.appends.length = 0
   const outstanding = [broker.issue('consumer'), broker.issue('consumer')]
-  while (witness.appends.length < 1) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => witness.appends.length >= 1)
   process.kill(signerPid('consumer'), 'SIGKILL')
   const whileAway = broker.issue('consumer')
   witness.hold = undefined

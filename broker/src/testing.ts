@@ -14,8 +14,9 @@ import { keepConnected, type Line, type LineServer, serveLines } from '@counters
 import { createLog, type Running } from '@countersign/service'
 import { decode, encode } from '@countersign/validator/base64url'
 import { decodeEntry } from '@countersign/validator/entry'
+import { eventually } from '@countersign/validator/eventually'
 import { type FakeAuthority, startFakeAuthority } from '@countersign/validator/fake-authority'
-import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
+import { type Algorithm, importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
 import {
   createTestWorld,
   issuers,
@@ -62,9 +63,14 @@ const signerMain = fileURLToPath(import.meta.resolve('@countersign/signer/client
 export interface TestBrokerOptions {
   /** What is asked of it by issuers elsewhere. */
   readonly remote?: z.input<typeof configSchema>['remote']
+  /** What the first key of each realm signs with; ES256 unless said otherwise. */
+  readonly algorithms?: Readonly<Partial<Record<TestRealm, Algorithm>>>
 }
 
-export async function startTestBroker({ remote }: TestBrokerOptions = {}): Promise<TestBroker> {
+export async function startTestBroker({
+  remote,
+  algorithms = {},
+}: TestBrokerOptions = {}): Promise<TestBroker> {
   const folder = mkdtempSync(join(tmpdir(), 'countersign-broker-'))
   const realms: readonly TestRealm[] = ['consumer', 'enterprise']
   const identities = Object.fromEntries(
@@ -145,7 +151,7 @@ export async function startTestBroker({ remote }: TestBrokerOptions = {}): Promi
     deliver: async () => {
       authority.push()
       const { version } = world.draft
-      while ((await seenBy(test)) < version) await new Promise((resolve) => setImmediate(resolve))
+      await eventually(async () => (await seenBy(test)) >= version)
     },
     restart: async (between = () => {}) => {
       await running.stop()
@@ -154,14 +160,15 @@ export async function startTestBroker({ remote }: TestBrokerOptions = {}): Promi
       await test.deliver()
     },
     stop: async () => {
-      await running.stop()
+      // Whatever a test that failed has left: what still runs would keep the process.
+      await Promise.allSettled([running.stop()])
       for (const line of lines.values()) line.close()
       await witness.close()
       await authority.stop()
       rmSync(folder, { recursive: true })
     },
   }
-  for (const realm of realms) kids.set(realm, await addKey(test, realm))
+  for (const realm of realms) kids.set(realm, await addKey(test, realm, algorithms[realm]))
   await test.deliver()
   return test
 }
@@ -188,13 +195,13 @@ async function initSigner(folder: string, realm: string): Promise<PublicJwk> {
   return (JSON.parse(stdout) as { readonly jwk: PublicJwk }).jwk
 }
 
-async function addKey(test: TestBroker, realm: TestRealm): Promise<string> {
+async function addKey(test: TestBroker, realm: TestRealm, alg: Algorithm = 'ES256'): Promise<string> {
   const { world } = test
   const made = await test
     .line('admin')
     .call<{ readonly jwk: PublicJwk; readonly attestation: string }>('generate', {
       realm,
-      alg: 'ES256',
+      alg,
       iss: issuers[realm],
       tenants: realmTenants[realm],
       token_types: ['access', 'id', 'logout', 'set'],

@@ -9,6 +9,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
+import { eventually } from '@countersign/validator/eventually'
 import { type UsageReport, verifyUsage } from '@countersign/validator/key-usage'
 import { createTestKey, createTestWorld, tenants } from '@countersign/validator/testing'
 import { createUsage } from './usage.ts'
@@ -60,10 +61,10 @@ test('what was not taken is told again under the same name, and apart from what 
   const { usage, reports, problems } = await start(context, [503])
   usage.count(world.issue(), tenants.home, 'web')
   context.mock.timers.tick(1000)
-  while (problems.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => problems.length > 0)
   usage.count(world.issue(), tenants.home, 'web')
   context.mock.timers.tick(5000)
-  while (reports.length < 2) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => reports.length >= 2)
   assert.equal(reports[1]?.id, reports[0]?.id)
   assert.deepEqual(reports[1]?.clients, reports[0]?.clients)
   await usage.stop()

@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { createHttp, createLog } from '@countersign/service'
 import { createEventParser, type ServerEvent } from '@countersign/validator/event-stream'
+import { eventually } from '@countersign/validator/eventually'
 import { createTestWorld, issuers, mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { openAccessRecord } from './access.ts'
@@ -122,7 +123,7 @@ test('T258 T259: new mail comes to the open page of its owner alone, recorded, a
 test('a file of mailboxes that cannot be read leaves what was there', async () => {
   const stream = await open(await signIn('ada'))
   write('{')
-  while (problems.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => problems.length > 0)
   assert.equal((await get('/api/messages', await signIn('ada'))).status, 200)
   deliver(['ada', 3], ['ben', 2])
   assert.equal((await stream.next()).id, 'ada-3')
@@ -157,7 +158,7 @@ test('T252: a stream that its reader left is watched no more', async () => {
   const stream = await open(await signIn('ada'))
   assert.equal(listeners.size, 1)
   stream.close()
-  while (listeners.size > 0) await new Promise((resolve) => setImmediate(resolve))
+  await eventually(() => listeners.size === 0)
 })
 
 function tell(): void {
