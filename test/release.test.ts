@@ -50,6 +50,7 @@ test('release: the package has no dependency, and nothing in it that is not for 
   assert.equal(manifest.dependencies, undefined)
   assert.equal(manifest.devDependencies, undefined)
   assert.equal(manifest.private, undefined)
+  assert.equal(manifest.scripts, undefined, 'nothing runs when it is installed')
   assert.deepEqual(manifest.publishConfig, { access: 'public', provenance: true })
   assert.ok(
     Object.values(manifest.peerDependenciesMeta).every((meta) => (meta as { optional?: boolean }).optional),
