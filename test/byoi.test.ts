@@ -1,0 +1,373 @@
+/**
+ * Goal: a provider that knows nothing of us keeps its pages and loses its keys, by the change that the documentation shows
+ * and no other, and nobody who takes its tokens has to change. Method: an application as oidc-provider's README has it, as a
+ * process, before and after; a broker with real signers, reached by a real certificate; clients that everybody uses. And an
+ * issuer in another language, which brings nothing.
+ */
+
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { createPublicKey, generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { after, before, describe, test } from 'node:test'
+import { issuers, mailAudience } from '@countersign/validator/testing'
+import { createValidator } from '@countersign/validator/validator'
+import {
+  createRemoteJWKSet,
+  customFetch,
+  decodeProtectedHeader,
+  type JWK,
+  type JWTPayload,
+  jwtVerify,
+  SignJWT,
+} from 'jose'
+import jsonwebtoken from 'jsonwebtoken'
+import * as oidc from 'openid-client'
+import { startTestBroker, type TestBroker } from '../broker/src/testing.ts'
+import {
+  type Certificate,
+  createTestAuthority,
+  missingOpenssl,
+  type TestAuthority,
+} from '../broker/src/testing-pki.ts'
+import { FakeBrowser } from '../issuer/src/fake-browser.ts'
+import { root } from '../tools/source.ts'
+
+const issuer = issuers.consumer
+const callback = 'https://shop.example/callback'
+const folder = mkdtempSync(join(tmpdir(), 'countersign-byoi-'))
+const source = readFileSync(join(root, 'test/plain-provider/main.ts'), 'utf8')
+const oldKey = generateKeyPairSync('rsa', { modulusLength: 2048 })
+
+/** A running provider, and how to reach it where it says that it is. */
+interface Application {
+  readonly fetch: typeof fetch
+  stop(): Promise<void>
+}
+
+let broker: TestBroker
+let authority: TestAuthority
+let certificate: Certificate
+
+before(async () => {
+  if (missingOpenssl() !== undefined) return
+  authority = createTestAuthority(join(folder, 'ca'))
+  certificate = authority.issue('login', ['URI:spiffe://consumer.example/login'])
+  const { key, cert } = authority.issue('broker', ['IP:127.0.0.1'])
+  broker = await startTestBroker({
+    algorithms: { consumer: 'RS256' },
+    remote: {
+      listen: { port: 0 },
+      tls: { key, cert, client_ca: authority.cert },
+      clients: [
+        {
+          name: 'login',
+          certificate: { uri: 'spiffe://consumer.example/login' },
+          realm: 'consumer',
+          issuers: [issuer],
+        },
+      ],
+    },
+  })
+  const jwk = { ...oldKey.privateKey.export({ format: 'jwk' }), kid: 'old', alg: 'RS256', use: 'sig' }
+  writeFileSync(join(folder, 'keys.json'), JSON.stringify({ keys: [jwk] }))
+})
+after(async () => {
+  await broker?.stop()
+  rmSync(folder, { recursive: true })
+})
+
+/** Runs a source as a program of its own, with the places that it names where this test has them. */
+async function start(name: string, program: string): Promise<Application> {
+  const places: readonly (readonly [string, string])[] = [
+    ['/etc/login/keys.json', join(folder, 'keys.json')],
+    ['/etc/login/broker-ca.crt', authority.cert],
+    ['/etc/login/broker.key', certificate.key],
+    ['/etc/login/broker.crt', certificate.cert],
+    ['/etc/login/trust-anchor.json', broker.config.trust_anchor],
+    ['https://broker.example:8443', `https://127.0.0.1:${broker.remotePort}`],
+    ['https://authority.example', broker.authority.url],
+  ]
+  const home = join(folder, name)
+  mkdirSync(home)
+  symlinkSync(join(root, 'node_modules'), join(home, 'node_modules'))
+  writeFileSync(join(home, 'package.json'), '{"type": "module"}')
+  writeFileSync(
+    join(home, 'main.ts'),
+    places.reduce((all, [from, to]) => all.replaceAll(from, to), program),
+  )
+  const child: ChildProcess = spawn(process.execPath, ['main.ts'], {
+    cwd: home,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const complaints = child.stderr ? text(child.stderr) : Promise.resolve('')
+  const line = await Promise.race([
+    once(child.stdout as NonNullable<typeof child.stdout>, 'data').then(String),
+    once(child, 'exit').then(async () => assert.fail(await complaints)),
+  ])
+  const { port } = JSON.parse(line) as { readonly port: number }
+  return {
+    // What ends TLS in front of it says where the request was meant to go.
+    fetch: (input, init) => {
+      const request = new Request(input, init)
+      const headers = new Headers(init?.headers ?? request.headers)
+      headers.set('x-forwarded-proto', 'https')
+      headers.set('x-forwarded-host', new URL(issuer).host)
+      return fetch(request.url.replace(issuer, `http://127.0.0.1:${port}`), {
+        ...init,
+        headers,
+        redirect: 'manual',
+      })
+    },
+    stop: async () => {
+      child.kill()
+      await once(child, 'exit')
+    },
+  }
+}
+
+/** The lines that the documentation takes out and puts in, each hunk where its own lines stand. */
+function moved(program: string): {
+  readonly program: string
+  readonly added: number
+  readonly removed: number
+} {
+  const page = readFileSync(join(root, 'docs/bring-your-own-issuer.md'), 'utf8')
+  const [, diff = ''] = /```diff\n([\s\S]*?)```/.exec(page) ?? []
+  const counts = { added: 0, removed: 0 }
+  const changed = diff.split('@@\n').reduce((before, hunk) => {
+    const lines = hunk.split('\n').slice(0, -1)
+    const side = (own: string): string =>
+      lines.flatMap((line) => ([' ', own].includes(line[0] ?? ' ') ? [`${line.slice(1)}\n`] : [])).join('')
+    assert.ok(before.includes(side('-')), `the application has these lines:\n${side('-')}`)
+    counts.added += lines.filter((line) => line.startsWith('+')).length
+    counts.removed += lines.filter((line) => line.startsWith('-')).length
+    return before.replace(side('-'), () => side('+'))
+  }, program)
+  return { program: changed, ...counts }
+}
+
+async function discover(application: Application): Promise<oidc.Configuration> {
+  return oidc.discovery(
+    new URL(issuer),
+    'shop',
+    undefined,
+    oidc.ClientSecretBasic('the secret of the shop'),
+    {
+      [oidc.customFetch]: application.fetch as oidc.CustomFetch,
+    },
+  )
+}
+
+async function signIn(
+  application: Application,
+  client: oidc.Configuration,
+  parameters: Record<string, string> = {},
+): Promise<oidc.TokenEndpointResponse & oidc.TokenEndpointResponseHelpers> {
+  const pkceCodeVerifier = oidc.randomPKCECodeVerifier()
+  const expected = { expectedState: oidc.randomState(), expectedNonce: oidc.randomNonce() }
+  const url = oidc.buildAuthorizationUrl(client, {
+    redirect_uri: callback,
+    scope: 'openid email offline_access',
+    prompt: 'consent',
+    code_challenge: await oidc.calculatePKCECodeChallenge(pkceCodeVerifier),
+    code_challenge_method: 'S256',
+    state: expected.expectedState,
+    nonce: expected.expectedNonce,
+    ...parameters,
+  })
+  const browser = new FakeBrowser({ issuers: [issuer], fetch: application.fetch })
+  await browser.open(url)
+  await browser.submit({ login: 'ada', password: 'anything' })
+  const arrival = await browser.submit({})
+  assert.equal(arrival.response, undefined, arrival.text)
+  return oidc.authorizationCodeGrant(client, arrival.url, { pkceCodeVerifier, ...expected })
+}
+
+function judge(token: string, tokenType: 'access' | 'id', audience = mailAudience): string {
+  const options = { realm: 'consumer', audience, tokenType, trust: broker.world.trust }
+  const verdict = createValidator(options).decide(token)
+  return verdict.accepted ? 'accepted' : verdict.refusal.reason
+}
+
+/** As a stranger verifies it, who knows the issuer's metadata and nothing else. */
+async function verifyAsEverybody(
+  application: Application,
+  client: oidc.Configuration,
+  token: string,
+  audience: string,
+): Promise<JWTPayload> {
+  const url = new URL(client.serverMetadata().jwks_uri ?? '')
+  const keys = createRemoteJWKSet(url, { [customFetch]: application.fetch as never })
+  const { payload } = await jwtVerify(token, keys, { issuer, audience, algorithms: ['RS256'] })
+  const { keys: set } = (await (await application.fetch(url)).json()) as {
+    keys: JWK[]
+  }
+  const jwk = set.find(({ kid }) => kid === decodeProtectedHeader(token).kid)
+  const key = createPublicKey({ key: jwk as never, format: 'jwk' })
+  const pem = key.export({ type: 'spki', format: 'pem' })
+  jsonwebtoken.verify(token, pem, { issuer, audience, algorithms: ['RS256'] })
+  return payload
+}
+
+describe('an application on oidc-provider', { skip: missingOpenssl() }, () => {
+  let application: Application
+  let client: oidc.Configuration
+
+  test('as it was: everybody takes its tokens, and our validators do not, since no witness saw them', async () => {
+    const plain = await start('plain', source)
+    try {
+      const before = await discover(plain)
+      const { access_token } = await oidc.clientCredentialsGrant(before, {
+        resource: mailAudience,
+        scope: 'mail.read',
+      })
+      await verifyAsEverybody(plain, before, access_token, mailAudience)
+      assert.equal(decodeProtectedHeader(access_token).kid, 'old')
+      assert.notEqual(judge(access_token, 'access'), 'accepted')
+    } finally {
+      await plain.stop()
+    }
+  })
+
+  test('is moved by a few lines', async () => {
+    const { program, added, removed } = moved(source)
+    assert.ok(added <= 15 && removed <= 5, `${added} lines added, ${removed} removed`)
+    application = await start('moved', program)
+    client = await discover(application)
+  })
+  after(() => application?.stop())
+
+  test('people sign in, and the ID token is taken by the client as before and by our validators too', async () => {
+    const tokens = await signIn(application, client)
+    const { id_token = '', access_token, refresh_token } = tokens
+    assert.equal(tokens.claims()?.sub, 'ada')
+    assert.deepEqual([judge(id_token, 'id', 'shop')], ['accepted'])
+    assert.equal(typeof decodeProtectedHeader(id_token)['rcpt'], 'string')
+    await verifyAsEverybody(application, client, id_token, 'shop')
+    assert.equal((await oidc.fetchUserInfo(client, access_token, 'ada')).email, 'ada@login.consumer.example')
+    assert.equal((await oidc.tokenIntrospection(client, access_token)).active, true)
+    const refreshed = await oidc.refreshTokenGrant(client, refresh_token ?? '')
+    assert.equal(judge(refreshed.id_token ?? '', 'id', 'shop'), 'accepted')
+    await oidc.tokenRevocation(client, refreshed.access_token)
+    assert.equal((await oidc.tokenIntrospection(client, refreshed.access_token)).active, false)
+  })
+
+  test('access tokens are RFC 9068 with all that the application put into them, and taken by all', async () => {
+    const { access_token } = await signIn(application, client, {
+      resource: mailAudience,
+      scope: 'openid mail.read',
+    })
+    assert.equal(judge(access_token, 'access'), 'accepted')
+    const payload = await verifyAsEverybody(application, client, access_token, mailAudience)
+    assert.deepEqual(
+      [payload.sub, payload['client_id'], payload['scope'], payload['department']],
+      ['ada', 'shop', 'mail.read', 'sales'],
+    )
+    assert.equal(decodeProtectedHeader(access_token).typ, 'at+jwt')
+  })
+
+  test('a token that is bound to a DPoP key stays bound to it', async () => {
+    const DPoP = oidc.getDPoPHandle(client, await oidc.randomDPoPKeyPair('ES256'))
+    const { access_token, token_type } = await oidc.clientCredentialsGrant(
+      client,
+      { resource: mailAudience, scope: 'mail.read' },
+      { DPoP },
+    )
+    const { cnf } = await verifyAsEverybody(application, client, access_token, mailAudience)
+    assert.deepEqual([token_type, typeof (cnf as { jkt: unknown }).jkt], ['dpop', 'string'])
+    assert.equal(judge(access_token, 'access'), 'sender_mismatch')
+  })
+
+  test('the old key opens nothing: it is in no key set, and neither a token nor a hint of its making is taken', async () => {
+    const { keys } = (await (await application.fetch(`${issuer}/jwks`)).json()) as { keys: { kid: string }[] }
+    assert.deepEqual(
+      keys.map(({ kid }) => kid),
+      [broker.kid('consumer')],
+    )
+    const forge = (audience: string, typ: string): Promise<string> =>
+      new SignJWT({ client_id: 'shop', tid: '11111111-1111-4111-8111-111111111111' })
+        .setProtectedHeader({ alg: 'RS256', kid: 'old', typ })
+        .setIssuer(issuer)
+        .setSubject('ada')
+        .setAudience(audience)
+        .setJti('x'.repeat(22))
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(oldKey.privateKey)
+    const forged = await forge(mailAudience, 'at+jwt')
+    await assert.rejects(verifyAsEverybody(application, client, forged, mailAudience))
+    assert.equal(judge(forged, 'access'), 'unknown_key')
+    const { id_token = '' } = await signIn(application, client)
+    for (const [hint, status] of [
+      [id_token, 200],
+      [await forge('shop', 'JWT'), 400],
+    ] as const) {
+      const url = oidc.buildEndSessionUrl(client, {
+        id_token_hint: hint,
+        post_logout_redirect_uri: 'https://shop.example/',
+      })
+      assert.equal((await application.fetch(url)).status, status)
+    }
+  })
+
+  test('T265: with the witness away a client is told to come again, and gets no token', async () => {
+    const grant = async (): Promise<readonly unknown[]> => {
+      const response = await application.fetch(`${issuer}/token`, {
+        method: 'POST',
+        headers: { authorization: `Basic ${btoa('shop:the+secret+of+the+shop')}` },
+        body: new URLSearchParams({
+          grant_type: 'client_credentials',
+          resource: mailAudience,
+          scope: 'mail.read',
+        }),
+      })
+      const { error, access_token } = (await response.json()) as Record<string, string>
+      return [response.status, error, typeof access_token]
+    }
+    await broker.witness.close()
+    const answer = await grant()
+    await broker.witness.open()
+    assert.deepEqual(answer, [503, 'temporarily_unavailable', 'undefined'])
+    assert.deepEqual(await grant(), [200, undefined, 'string'])
+  })
+})
+
+function missingPython(): string | undefined {
+  try {
+    execFileSync('python3', ['-c', 'import ssl'], { stdio: 'ignore' })
+    return missingOpenssl()
+  } catch {
+    return 'there is no python3 on this machine'
+  }
+}
+
+test('an issuer in another language gets tokens with what that language brings', {
+  skip: missingPython(),
+}, async () => {
+  const ask = async (...claims: readonly string[]): Promise<readonly string[]> => {
+    const files = [authority.cert, certificate.cert, certificate.key]
+    const args = [
+      join(root, 'test/other-language/issue.py'),
+      '127.0.0.1',
+      String(broker.remotePort),
+      ...files,
+      'RS256',
+    ]
+    const child = spawn('python3', args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    child.stdin.end(`${claims.join('\n')}\n`)
+    return (await text(child.stdout)).trim().split('\n')
+  }
+  const own = broker.claims('consumer')
+  const [token = ''] = await ask(own)
+  assert.equal(judge(token, 'access'), 'accepted')
+  const [first = '', second, third = ''] = await ask(own, broker.claims('enterprise'), own)
+  assert.deepEqual(
+    [judge(first, 'access'), second, judge(third, 'access')],
+    ['accepted', 'issuer_mismatch', 'accepted'],
+  )
+})
