@@ -105,8 +105,19 @@ export async function startEdge({ config = {}, clients = [] }: EdgeOptions = {})
   }
 }
 
+/** On SIGUSR2 the garbage is collected, and `collected` written on standard error. */
+const collector = `data:text/javascript,process.on('SIGUSR2', () => { gc(); console.error('collected') })`
+
 export async function startGatewayProcess(configFile: string): Promise<Gateway> {
-  const child = spawn(process.execPath, [join(root, 'gateway/src/main.ts'), '--config', configFile], {
+  const args = [
+    '--expose-gc',
+    '--import',
+    collector,
+    join(root, 'gateway/src/main.ts'),
+    '--config',
+    configFile,
+  ]
+  const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let log = ''
