@@ -177,6 +177,40 @@ test('T228: nor after the clock of the authority went back, when the new block l
   refuses(trust, world, 'rolled_back')
 })
 
+test('a blocked key that was let go, took over and was blocked again while a validator was away is no reason to refuse', () => {
+  for (const last of ['active', 'retiring', 'blocked'] as const) {
+    const { world, join } = begin()
+    const { kid } = announce(world)
+    world.setState(kid, 'blocked')
+    const { notBefore } = keyOf(world, kid)
+    const trust = join()
+    world.now += MINUTE
+    world.setState(kid, 'published')
+    world.now = notBefore
+    change(world, kid, { state: 'active', notBefore: notBefore - MINUTE })
+    if (last !== 'active') world.setState(kid, last)
+    takes(trust, world)
+    assert.equal(trust.state?.manifest.keys.get(kid)?.state, last)
+  }
+})
+
+test('T228: the window of a blocked key stays closed without a lift, and opens no wider by one', () => {
+  for (const [isLifted, seconds] of [
+    [false, 1],
+    [true, MINUTE + 1],
+  ] as const) {
+    const { world, join } = begin()
+    const { kid } = announce(world)
+    world.setState(kid, 'blocked')
+    const { notBefore } = keyOf(world, kid)
+    const trust = join()
+    if (isLifted) world.setState(kid, 'published')
+    world.now = notBefore
+    change(world, kid, { notBefore: notBefore - seconds })
+    refuses(trust, world, 'not_approved')
+  }
+})
+
 test('T228: a block is not said to be an older one, for which there is an approval left', () => {
   const { world, kid, join } = begin()
   const trust = join()

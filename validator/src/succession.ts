@@ -109,8 +109,10 @@ function needsLift(key: ManifestKey, now: ManifestKey): boolean {
 
 /** A key signs no earlier than it was said to, so that whoever verifies has heard of it. */
 function checkBeginning(key: ManifestKey, now: ManifestKey, step: Step): void {
-  // A key that takes over opens its window a little, for issuers whose clocks are behind.
-  const hasBegun = key.state === 'published' && now.state !== 'published'
+  // A key that takes over opens its window a little, for issuers whose clocks are behind; a blocked one may have, and be
+  // blocked again, once it was let go.
+  const isLetGo = key.state === 'blocked' && now.lifted?.payload !== key.lifted?.payload
+  const hasBegun = isLetGo || (key.state === 'published' && now.state !== 'published')
   const notBefore = key.notBefore - (hasBegun ? CLOCK_DIFFERENCE_SECONDS_MAX : 0)
   if (now.notBefore < notBefore || (signs(now) && step.after.issuedAt < key.notBefore)) {
     requireEarly(now, step)
