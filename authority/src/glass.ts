@@ -5,6 +5,7 @@
  */
 
 import { type ApprovalDocument, readApproval } from '@countersign/validator/approval'
+import type { Charter } from '@countersign/validator/charter'
 import type { Manifest } from '@countersign/validator/manifest'
 
 type Glass = Pick<Manifest, 'breakGlass'>
@@ -17,11 +18,14 @@ export function brokenGlass({ breakGlass }: Glass, realm: string, now: number): 
   })
 }
 
-/** `trust` without what has ended; the same object when nothing has. */
-export function mendGlass<T extends Glass>(trust: T, now: number): T {
+/**
+ * `trust` without what has ended; the same object when nothing has. A charter ends what was approved under the one before:
+ * no validator that has it would let a key sign early by that.
+ */
+export function mendGlass<T extends Glass>(trust: T, charter: Pick<Charter, 'version'>, now: number): T {
   const breakGlass = trust.breakGlass.filter((document) => {
-    const { target } = readApproval(document)
-    return target.op === 'break-glass' && now < target.until
+    const { target, charterVersion } = readApproval(document)
+    return target.op === 'break-glass' && charterVersion === charter.version && now < target.until
   })
   return breakGlass.length === trust.breakGlass.length ? trust : { ...trust, breakGlass }
 }

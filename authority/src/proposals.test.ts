@@ -272,6 +272,22 @@ test('A3 F5: a broken glass lets a realm sign at once, that realm alone, and end
   await judge(authority)
 })
 
+test('A3: a new charter ends a broken glass, since no validator that has it takes approvals of the one before', async (t) => {
+  const authority = await startTestAuthority(t)
+  const [olga, omar] = people(authority)
+  const rotate = (): Promise<Answer> => authority.command({ op: 'rotate', realm: 'consumer', reason: 'now' })
+  await rotate()
+  await authority.running.keeper.keep()
+  const until = authority.world.now + 600
+  await carryOut(authority, { op: 'break-glass', realm: 'consumer', until })
+  await propose(authority, nextCharter(authority, {}, olga, omar))
+  assert.deepEqual([authority.manifest.charterVersion, authority.manifest.breakGlass], [2, []])
+  assert.deepEqual(errorOf(await rotate()), [409, 'activation_too_early'])
+  const cutoff = await authority.command({ op: 'cutoff', realm: 'consumer', reason: 'goes on' })
+  assert.equal(cutoff.status, 200)
+  await judge(authority)
+})
+
 test('A3: a realm whose key was killed signs again with the approval that breaks the glass', async (t) => {
   const authority = await startTestAuthority(t)
   await authority.command({ op: 'rotate', realm: 'consumer', reason: 'leaves a young next key' })

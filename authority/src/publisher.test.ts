@@ -10,6 +10,8 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { DocumentRefusal } from '@countersign/validator/document'
+import type { ManifestKey } from '@countersign/validator/manifest'
 import { createTestWorld, type TestWorld } from '@countersign/validator/testing'
 import { chainOf } from './charters.ts'
 import type { Trust } from './command.ts'
@@ -187,6 +189,26 @@ test('R5 T236: a copy of the folder, made at any moment, forgets nothing that wa
   await assert.rejects(restored.change(cutOff(9)), { code: 'behind_log' })
   await Promise.all([store.close(), forked.close()])
   rmSync(folder, { recursive: true })
+})
+
+test('what validators would refuse is not logged, and holds nothing up', async () => {
+  const world = createTestWorld()
+  const store = await openStore(':memory:')
+  const faulty = new Faulty(new TestLog(world), store)
+  const publisher = await open(faulty, world, () => {})
+  const [key] = world.state.manifest.keys.values()
+  assert.ok(key)
+  const blocked = { at: world.now, reason: 'stolen', by: 'olga' }
+  const withKey = (changed: Partial<ManifestKey>) => (trust: Trust) => ({
+    ...trust,
+    keys: new Map([[key.kid, { ...key, ...changed }]]),
+  })
+  await publisher.change(withKey({ state: 'blocked', blocked }))
+  await assert.rejects(publisher.change(withKey({ state: 'active' })), DocumentRefusal)
+  assert.deepEqual(faulty.log.versions, [1])
+  await publisher.change(cutOff(1))
+  assert.deepEqual(faulty.log.versions, [1, 2])
+  await store.close()
 })
 
 test('a change that fails is not in the next one, nor does it hold the next one up', async () => {

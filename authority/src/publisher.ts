@@ -26,7 +26,9 @@ import {
   type ManifestLog,
   manifestEntry,
   manifestSha256,
+  parseManifest,
   signManifest,
+  type TrustState,
   verifyManifest,
 } from '@countersign/validator/manifest'
 import { checkSuccession } from '@countersign/validator/succession'
@@ -151,7 +153,8 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
   ): Promise<void> {
     const charter = next?.charter ?? charters.newest
     const isNew = newest !== undefined && charter !== newest.charter
-    const trust = mendGlass(isNew ? fitToCharter(wanted, charter, issuedAt) : wanted, issuedAt)
+    const fitted = isNew ? fitToCharter(wanted, charter, issuedAt) : wanted
+    const trust = mendGlass(fitted, charter, issuedAt)
     const named = logsUnder(charter, newest, logs)
     if (!named.some(({ origin }) => logs.some((log) => log.state === 'open' && log.origin === origin))) {
       throw new Denial('proposal_impossible', 'the witness that logs has no place in it, or not with its key')
@@ -160,14 +163,22 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     // Before the log has an entry that only the new charter allows.
     const documents = [...charters.documents, ...(next === undefined ? [] : [next.document])]
     if (charterVersion < charter.version) await witness.showCharters(documents.slice(charterVersion))
-    const prepared = await store.reserveVersion(issuedAt, (version) => ({
-      segment: compose({ ...trust, version, issuedAt, logs: named, acts: actsOf(records) }, charter),
-      records: {
-        ...records,
-        ...(next && { charter: { version: charter.version, document: next.document } }),
-      },
-    }))
+    const prepared = await store.reserveVersion(issuedAt, (version) => {
+      const draft = { ...trust, version, issuedAt, logs: named, acts: actsOf(records) }
+      const segment = compose(draft, charter)
+      // What is logged is published, so what validators would refuse must not be logged.
+      checkFollows({ manifest: parseManifest(readPayload(segment), charter, newest), charter })
+      const withCharter = next && { charter: { version: charter.version, document: next.document } }
+      return { segment, records: { ...records, ...withCharter } }
+    })
     await complete(prepared)
+  }
+
+  /** As the strictest validator would: one that has heard everything until now. Throws `DocumentRefusal`. */
+  function checkFollows(next: TrustState): void {
+    if (newest === undefined) return
+    const known = { electorates: charters.byVersion, vouchedAt: next.manifest.issuedAt }
+    checkSuccession(newest, next, known)
   }
 
   /** Has a manifest logged, unless it is, and publishes it. */
@@ -185,10 +196,7 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     const receipt = await witness.append(encodeEntry(manifestEntry(segment, publicHalf(key).kid)))
     const published = readPublished(signManifest(segment, receipt, key), charter, newest)
     const { issuedAt } = published.manifest
-    if (newest !== undefined) {
-      // As the strictest validator would: one that has heard everything until now.
-      checkSuccession(newest, published, { electorates: charters.byVersion, vouchedAt: issuedAt })
-    }
+    checkFollows(published)
     const after = newest?.manifest.version ?? 0
     await store.publishManifest({ version, document: published.document, after }, issuedAt, records)
     if (next !== undefined) charters.adopt(next)
@@ -258,7 +266,13 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     if (manifestVersion <= (newest?.manifest.version ?? 0)) return false
     const { prepared, sha256 } = (await store.reservation(manifestVersion)) ?? {}
     if (prepared === undefined || sha256 !== manifestSha256) return false
-    await complete({ version: manifestVersion, ...prepared })
+    try {
+      await complete({ version: manifestVersion, ...prepared })
+    } catch (error) {
+      if (!(error instanceof DocumentRefusal)) throw error
+      // Then nobody has published it, and no validator has it: it stays an entry of the log.
+      return false
+    }
     onFinished()
     return true
   }

@@ -40,7 +40,7 @@ export function keepUp<T extends Trust>(
       if (glass !== undefined) return handOverEarly(kept, slot, next, glass, now)
       return withKeys(kept, handOver(slot, next, now))
     },
-    mendGlass(published, now),
+    mendGlass(published, charter, now),
   )
   const aged = [...rotated.keys.values()].map((key) => age(key, now))
   const changed = aged.filter((key) => rotated.keys.get(key.kid) !== key)

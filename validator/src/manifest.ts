@@ -195,8 +195,8 @@ export function manifestSha256({ payload }: Pick<ManifestDocument, 'payload'>): 
   return hash('sha256', payload, 'base64url')
 }
 
-/** Reads a manifest's payload against the charter, whoever signed it. Throws `DocumentRefusal`. */
-function parseManifest(payload: JsonObject, charter: Charter, before?: TrustState): Manifest {
+/** Reads a manifest's payload against the charter, whoever signed it, or nobody yet. Throws `DocumentRefusal`. */
+export function parseManifest(payload: JsonObject, charter: Charter, before?: TrustState): Manifest {
   // What was verified under another charter counts for nothing.
   const known = before?.charter === charter ? before.manifest : undefined
   const members = new Members(payload, 'manifest')
