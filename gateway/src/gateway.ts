@@ -11,12 +11,13 @@ import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
 import { readEnrolment } from '@countersign/validator/enrolment'
 import { createReplayCache } from '@countersign/validator/replay'
 import type { Validator } from '@countersign/validator/validator'
-import { serveAuth } from './auth.ts'
+import { serveAuth, type Witnessed } from './auth.ts'
 import type { GatewayConfig } from './config.ts'
+import { serveEnvoy } from './envoy.ts'
 import { createGate, type Gate } from './gate.ts'
 import { type Introspection, readClients, serveIntrospection } from './introspect.ts'
 import { createKicker, type Kicker } from './kick.ts'
-import { createMetrics } from './metrics.ts'
+import { createMetrics, type Way } from './metrics.ts'
 import { HEADER_BYTES_MAX, refuseUnreadable } from './oversize.ts'
 
 /** Longer than this the start does not wait for the authority; tokens are refused until it is there. */
@@ -127,14 +128,13 @@ export async function startGateway(
       new Promise((resolve) => http.server.getConnections((_error, count) => resolve(count ?? 0))),
   })
   let settings = prepare(config)
-  serveAuth(
-    http,
-    () => settings.gate,
+  const witnessed =
+    (way: Way): Witnessed =>
     ({ verdict }, seconds, network) => {
-      metrics.countDecision('auth', verdict, seconds)
-      if (verdict !== 'accepted') log.info({ reason: verdict, network }, 'refused')
-    },
-  )
+      metrics.countDecision(way, verdict, seconds)
+      if (verdict !== 'accepted') log.info({ way, reason: verdict, network }, 'refused')
+    }
+  serveAuth(http, () => settings.gate, witnessed('auth'))
   await serveIntrospection(
     http,
     validator,
@@ -148,13 +148,18 @@ export async function startGateway(
   http.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
   await validator.whenReady(READY_MILLISECONDS_MAX)
   await http.listen({ host: '127.0.0.1', port: config.listen.port })
+  const envoy = config.envoy && (await serveEnvoy(config.envoy.port, () => settings.gate, witnessed('envoy')))
   process.on('SIGHUP', reload)
   const { port } = http.server.address() as AddressInfo
   return {
-    ready: { url: `http://127.0.0.1:${port}`, audience: config.audience },
+    ready: {
+      url: `http://127.0.0.1:${port}`,
+      audience: config.audience,
+      ...(envoy && { envoy: `127.0.0.1:${envoy.port}` }),
+    },
     stop: async () => {
       process.off('SIGHUP', reload)
-      await http.close()
+      await Promise.all([http.close(), envoy?.stop()])
       for (const kicker of kickers.values()) kicker.stop()
       await validator.stop()
     },
