@@ -8,8 +8,11 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { gatewayConfig } from '../gateway/src/config.ts'
+import { root } from '../tools/source.ts'
 import { ask, bearer, type Edge, startEdge, startGatewayProcess } from './edge.ts'
 
 const original = { method: 'x-original-method', uri: 'x-original-uri', host: 'x-original-host' }
@@ -103,6 +106,19 @@ test('T239 a configuration that is wrong is refused at start, by file and line',
       .slice(-1)
     const shown = readFileSync(file, 'utf8').split('\n')[Number(line) - 1] ?? ''
     assert.match(shown, new RegExp(`"(${last}|scope)"|[\\[{"]`), shown)
+  }
+})
+
+test('the settings that the pages show are settings that a gateway takes', () => {
+  const pages = ['nginx', 'apache', 'haproxy', 'caddy', 'traefik', 'envoy'].map(
+    (name) => `docs/proxies/${name}.md`,
+  )
+  for (const page of [...pages, 'gateway/README.md']) {
+    const [, text = ''] = /^```json\n(.*?)^```/ms.exec(readFileSync(join(root, page), 'utf8')) ?? []
+    for (const [name, value] of Object.entries(JSON.parse(text))) {
+      const shape = gatewayConfig.shape[name as keyof typeof gatewayConfig.shape]
+      assert.ok(shape?.safeParse(value).success, `${page}: ${name}`)
+    }
   }
 })
 
