@@ -6,14 +6,16 @@
  */
 
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
+import { startSystem } from '@countersign/cli/client'
 import { issuers, mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import {
@@ -36,18 +38,12 @@ import {
 } from '../broker/src/testing-pki.ts'
 import { FakeBrowser } from '../issuer/src/fake-browser.ts'
 import { root } from '../tools/source.ts'
+import { type Application, moved, plain as source, startApplication } from './plain-application.ts'
 
 const issuer = issuers.consumer
 const callback = 'https://shop.example/callback'
 const folder = mkdtempSync(join(tmpdir(), 'countersign-byoi-'))
-const source = readFileSync(join(root, 'test/plain-provider/main.ts'), 'utf8')
 const oldKey = generateKeyPairSync('rsa', { modulusLength: 2048 })
-
-/** A running provider, and how to reach it where it says that it is. */
-interface Application {
-  readonly fetch: typeof fetch
-  stop(): Promise<void>
-}
 
 let broker: TestBroker
 let authority: TestAuthority
@@ -81,9 +77,8 @@ after(async () => {
   rmSync(folder, { recursive: true })
 })
 
-/** Runs a source as a program of its own, with the places that it names where this test has them. */
-async function start(name: string, program: string): Promise<Application> {
-  const places: readonly (readonly [string, string])[] = [
+function start(name: string, program: string): Promise<Application> {
+  return startApplication(join(folder, name), program, issuer, [
     ['/etc/login/keys.json', join(folder, 'keys.json')],
     ['/etc/login/broker-ca.crt', authority.cert],
     ['/etc/login/broker.key', certificate.key],
@@ -91,76 +86,13 @@ async function start(name: string, program: string): Promise<Application> {
     ['/etc/login/trust-anchor.json', broker.config.trust_anchor],
     ['https://broker.example:8443', `https://127.0.0.1:${broker.remotePort}`],
     ['https://authority.example', broker.authority.url],
-  ]
-  const home = join(folder, name)
-  mkdirSync(home)
-  symlinkSync(join(root, 'node_modules'), join(home, 'node_modules'))
-  writeFileSync(join(home, 'package.json'), '{"type": "module"}')
-  writeFileSync(
-    join(home, 'main.ts'),
-    places.reduce((all, [from, to]) => all.replaceAll(from, to), program),
-  )
-  const child: ChildProcess = spawn(process.execPath, ['main.ts'], {
-    cwd: home,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const complaints = child.stderr ? text(child.stderr) : Promise.resolve('')
-  const line = await Promise.race([
-    once(child.stdout as NonNullable<typeof child.stdout>, 'data').then(String),
-    once(child, 'exit').then(async () => assert.fail(await complaints)),
   ])
-  const { port } = JSON.parse(line) as { readonly port: number }
-  return {
-    // What ends TLS in front of it says where the request was meant to go.
-    fetch: (input, init) => {
-      const request = new Request(input, init)
-      const headers = new Headers(init?.headers ?? request.headers)
-      headers.set('x-forwarded-proto', 'https')
-      headers.set('x-forwarded-host', new URL(issuer).host)
-      return fetch(request.url.replace(issuer, `http://127.0.0.1:${port}`), {
-        ...init,
-        headers,
-        redirect: 'manual',
-      })
-    },
-    stop: async () => {
-      child.kill()
-      await once(child, 'exit')
-    },
-  }
 }
 
-/** The lines that the documentation takes out and puts in, each hunk where its own lines stand. */
-function moved(program: string): {
-  readonly program: string
-  readonly added: number
-  readonly removed: number
-} {
-  const page = readFileSync(join(root, 'docs/bring-your-own-issuer.md'), 'utf8')
-  const [, diff = ''] = /```diff\n([\s\S]*?)```/.exec(page) ?? []
-  const counts = { added: 0, removed: 0 }
-  const changed = diff.split('@@\n').reduce((before, hunk) => {
-    const lines = hunk.split('\n').slice(0, -1)
-    const side = (own: string): string =>
-      lines.flatMap((line) => ([' ', own].includes(line[0] ?? ' ') ? [`${line.slice(1)}\n`] : [])).join('')
-    assert.ok(before.includes(side('-')), `the application has these lines:\n${side('-')}`)
-    counts.added += lines.filter((line) => line.startsWith('+')).length
-    counts.removed += lines.filter((line) => line.startsWith('-')).length
-    return before.replace(side('-'), () => side('+'))
-  }, program)
-  return { program: changed, ...counts }
-}
-
-async function discover(application: Application): Promise<oidc.Configuration> {
-  return oidc.discovery(
-    new URL(issuer),
-    'shop',
-    undefined,
-    oidc.ClientSecretBasic('the secret of the shop'),
-    {
-      [oidc.customFetch]: application.fetch as oidc.CustomFetch,
-    },
-  )
+async function discover(application: Application, from: string = issuer): Promise<oidc.Configuration> {
+  return oidc.discovery(new URL(from), 'shop', undefined, oidc.ClientSecretBasic('the secret of the shop'), {
+    [oidc.customFetch]: application.fetch as oidc.CustomFetch,
+  })
 }
 
 async function signIn(
@@ -371,3 +303,53 @@ test('an issuer in another language gets tokens with what that language brings',
     ['accepted', 'issuer_mismatch', 'accepted'],
   )
 })
+
+test('a realm whose issuer is elsewhere is a few lines of configuration, and its tokens pass the gateway', {
+  skip: missingOpenssl(),
+}, async () => {
+  const partner = 'https://login.partner.example'
+  const ca = createTestAuthority(join(folder, 'partner-ca'))
+  const server = ca.issue('broker', ['IP:127.0.0.1'])
+  const own = ca.issue('login', ['DNS:login.partner.example'])
+  const file = join(folder, 'countersign.json')
+  const [tls, port] = [{ key: server.key, cert: server.cert, client_ca: ca.cert }, await freePort()]
+  const client = { name: 'partner', certificate: { dns: 'login.partner.example' } }
+  const realm = { issuer: partner, tenants: ['55555555-5555-4555-8555-555555555555'], clients: [client] }
+  writeFileSync(file, JSON.stringify({ elsewhere: { partner: realm }, remote: { listen: { port }, tls } }))
+  const system = await startSystem(join(folder, 'system'), { args: ['--config', file], logLevel: 'error' })
+  let application: Application | undefined
+  try {
+    const { authority: control, gateway, elsewhere } = system.ready
+    assert.equal(elsewhere['partner']?.issuer, partner)
+    application = await startApplication(join(folder, 'partner'), moved(source).program, partner, [
+      [issuer, partner],
+      ['/etc/login/broker-ca.crt', ca.cert],
+      ['/etc/login/broker.key', own.key],
+      ['/etc/login/broker.crt', own.cert],
+      ['/etc/login/trust-anchor.json', control.trust_anchor],
+      ['https://broker.example:8443', `https://127.0.0.1:${port}`],
+      ['https://authority.example', control.url],
+    ])
+    const { access_token } = await oidc.clientCredentialsGrant(await discover(application, partner), {
+      resource: gateway.audience,
+      scope: 'mail.read',
+    })
+    const headers = { authorization: `Bearer ${access_token}` }
+    const answer = await fetch(`${gateway.url}/auth`, { headers })
+    assert.deepEqual(
+      [answer.status, answer.headers.get('x-auth-subject'), answer.headers.get('x-auth-tenant')],
+      [200, 'shop', '55555555-5555-4555-8555-555555555555'],
+    )
+  } finally {
+    await application?.stop()
+    await system.stop()
+  }
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await once(server.close(), 'close')
+  return port
+}

@@ -9,6 +9,7 @@ import type { TokenType } from '@countersign/validator/entry'
 import type { Algorithm } from '@countersign/validator/jws'
 import type { CanaryRequest } from './canary.ts'
 
+export { remoteSchema as remoteConfig } from './config.ts'
 export type { GeneratedKey, KeyCounts }
 
 /** A token that an issuer wants. */

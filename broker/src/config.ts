@@ -47,7 +47,7 @@ const remoteClientSchema = z.strictObject({
 
 export type RemoteClient = z.infer<typeof remoteClientSchema>
 
-const remoteSchema = z.strictObject({
+export const remoteSchema = z.strictObject({
   listen: z.strictObject({
     host: z.string().min(1).default('127.0.0.1'),
     port: z.int().min(0).max(65_535),

@@ -13,7 +13,7 @@ import { readJson, writePrivate, writePublic } from './files.ts'
 import type { Layout } from './layout.ts'
 import { portsFileIn } from './ports.ts'
 import { initService } from './process.ts'
-import { type Realm, realms, secret, type World } from './world.ts'
+import { type Realm, secret, type World } from './world.ts'
 
 const OPERATORS = ['olga', 'omar', 'opal'] as const
 const THRESHOLD = 2
@@ -30,7 +30,7 @@ interface Keys {
   }
   readonly authority: { readonly jwk: object }
   readonly sentinel: { readonly jwk: object }
-  readonly signers: Readonly<Record<Realm, { readonly jwk: object }>>
+  readonly signers: Readonly<Record<string, { readonly jwk: object }>>
 }
 
 /** Where the operators' key files lie; `id` is who signs with it. */
@@ -54,7 +54,7 @@ export async function holdCeremony({ data, issuers, ports }: Layout, world: Worl
   rmSync(draft, { recursive: true })
 }
 
-async function prepare(draft: string, cache: string, rules: ReturnType<typeof rulesOf>): Promise<void> {
+async function prepare(draft: string, cache: string, rules: Rules): Promise<void> {
   const operators = operatorKeyFiles(draft).map(({ id, key_file }) => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519')
     writePrivate(key_file, privateKey.export({ format: 'jwk' }))
@@ -62,7 +62,7 @@ async function prepare(draft: string, cache: string, rules: ReturnType<typeof ru
   })
   const people = operators.map(({ id, jwk }) => ({ id, jwk }))
   writePrivate(join(draft, 'secrets', 'enrolment-token'), secret())
-  const { witness, authority, sentinel, signers } = await makeKeys(draft, cache)
+  const { witness, authority, sentinel, signers } = await makeKeys(draft, cache, Object.keys(rules))
   const { name, receipt_key, checkpoint_keys } = witness
   const charter = {
     version: 1,
@@ -72,10 +72,9 @@ async function prepare(draft: string, cache: string, rules: ReturnType<typeof ru
     manifest_keys: [authority.jwk],
     block_keys: [sentinel.jwk],
     witnesses: [{ name, receipt_key, checkpoint_keys }],
-    realms: {
-      consumer: { ...rules.consumer, signers: [signers.consumer.jwk] },
-      enterprise: { ...rules.enterprise, signers: [signers.enterprise.jwk] },
-    },
+    realms: Object.fromEntries(
+      Object.entries(rules).map(([realm, rule]) => [realm, { ...rule, signers: [signers[realm]?.jwk] }]),
+    ),
   }
   const approved = operators
     .slice(0, THRESHOLD)
@@ -88,19 +87,20 @@ async function prepare(draft: string, cache: string, rules: ReturnType<typeof ru
   writePublic(join(draft, ANCHOR), { operators: people, threshold: THRESHOLD })
 }
 
-async function makeKeys(draft: string, cache: string): Promise<Keys> {
+async function makeKeys(draft: string, cache: string, names: readonly string[]): Promise<Keys> {
   const init = (name: 'witness' | 'authority' | 'sentinel', ...args: string[]): Promise<unknown> =>
     initService(name, cache, ['--data', join(draft, name), ...args])
-  const [witness, authority, sentinel, consumer, enterprise] = await Promise.all([
+  const [witness, authority, sentinel, ...signers] = await Promise.all([
     init('witness', '--name', 'witness.example'),
     init('authority'),
     init('sentinel'),
-    ...realms.map((realm) => initSigner(draft, cache, realm)),
+    ...names.map((realm) => initSigner(draft, cache, realm)),
   ])
-  return { witness, authority, sentinel, signers: { consumer, enterprise } } as Keys
+  const byRealm = Object.fromEntries(names.map((realm, at) => [realm, signers[at]]))
+  return { witness, authority, sentinel, signers: byRealm } as Keys
 }
 
-function initSigner(draft: string, cache: string, realm: Realm): Promise<unknown> {
+function initSigner(draft: string, cache: string, realm: string): Promise<unknown> {
   const folder = join(draft, 'signers', realm)
   const passphrase = join(folder, 'passphrase')
   writePrivate(passphrase, randomBytes(32).toString('base64url'))
@@ -116,7 +116,7 @@ function initSigner(draft: string, cache: string, realm: Realm): Promise<unknown
 }
 
 /** What the charter says of each realm, but for its signers. */
-function rulesOf(issuers: Layout['issuers'], { terms, tenants }: World) {
+function rulesOf(issuers: Layout['issuers'], { terms, tenants, elsewhere }: World): Rules {
   const rulesFor = (realm: Realm) => ({
     issuers: [issuers[realm]],
     tenants: tenants[realm].map(({ id }) => id),
@@ -125,15 +125,25 @@ function rulesOf(issuers: Layout['issuers'], { terms, tenants }: World) {
     algs: ['ES256', 'RS256'],
     ...terms,
   })
-  return { consumer: rulesFor('consumer'), enterprise: rulesFor('enterprise') }
+  const rulesElsewhere = Object.entries(elsewhere).map(([realm, { issuer, tenants, algorithm }]) => {
+    const token_types = ['access', 'id', 'logout']
+    return [realm, { issuers: [issuer], tenants, token_types, algs: [algorithm], ...terms }] as const
+  })
+  return {
+    consumer: rulesFor('consumer'),
+    enterprise: rulesFor('enterprise'),
+    ...Object.fromEntries(rulesElsewhere),
+  }
 }
 
-function compareRules(data: string, rules: ReturnType<typeof rulesOf>): void {
+type Rules = Readonly<Record<string, Readonly<Record<string, unknown>>>>
+
+function compareRules(data: string, rules: Rules): void {
   const { payload } = readDocument(readJson(join(data, CHARTER)))
-  const approved = readPayload(payload)['realms'] as unknown as typeof rules
-  for (const realm of realms) {
-    for (const [name, wanted] of Object.entries(rules[realm])) {
-      const found = approved[realm][name as keyof (typeof rules)[Realm]]
+  const approved = readPayload(payload)['realms'] as unknown as Rules
+  for (const [realm, rule] of Object.entries(rules)) {
+    for (const [name, wanted] of Object.entries(rule)) {
+      const found = approved[realm]?.[name]
       if (JSON.stringify(found) === JSON.stringify(wanted)) continue
       throw new Error(
         `${data} was made with ${name} ${JSON.stringify(found)} for ${realm}, not ${JSON.stringify(wanted)}: ` +

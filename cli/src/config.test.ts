@@ -23,8 +23,28 @@ const foreign = '99999999-9999-4999-8999-999999999999'
 const contoso = { id: '44444444-4444-4444-8444-444444444444', name: 'Contoso' }
 const hal = { username: 'hal@contoso.example', tenant: contoso.id }
 
+const partner = { issuer: 'https://login.partner.example', tenants: [contoso.id] }
+
 /** Each with the complaint that must come. */
 const mistakes: Readonly<Record<string, readonly [content: object | string, complaint: RegExp]>> = {
+  'a realm elsewhere that has the name of one here': [
+    { elsewhere: { consumer: partner } },
+    /elsewhere\.consumer: is the name of something else here/,
+  ],
+  'clients elsewhere without a way in': [
+    { elsewhere: { partner: { ...partner, clients: [{ name: 'p', certificate: { dns: 'p.example' } }] } } },
+    /elsewhere\.partner\.clients: have no way in/,
+  ],
+  'a realm elsewhere that is nobody’s': [
+    { elsewhere: { partner: { ...partner, tenants: [] } } },
+    /elsewhere\.partner\.tenants: /,
+  ],
+  'a certificate that could be two': [
+    {
+      elsewhere: { partner: { ...partner, clients: [{ name: 'p', certificate: { dns: 'a', uri: 'a:b' } }] } },
+    },
+    /elsewhere\.partner\.clients\.0\.certificate/,
+  ],
   'a member that nobody knows': [{ sentinal: {} }, /line 1: \(top\): Unrecognized key: "sentinal"/],
   'a member that is misspelt': [
     { sentinel: { autoblock: [] } },

@@ -7,6 +7,7 @@
 
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { remoteConfig } from '@countersign/broker/client'
 import { seedSchema } from '@countersign/issuer/client'
 import { sentinelConfig } from '@countersign/sentinel/client'
 import { readConfig } from '@countersign/service/config'
@@ -21,6 +22,8 @@ const TOKEN_SECONDS_MIN = 600
 
 const { policy, webhook } = sentinelConfig.shape
 const { clients, people } = seedSchema.shape
+const remoteListener = remoteConfig.omit({ clients: true })
+const remoteClient = remoteConfig.shape.clients.element
 
 /** Secrets may be left out of it: they are made then, and stand in the ready file. */
 const realmWishes = z.strictObject({
@@ -31,6 +34,19 @@ const realmWishes = z.strictObject({
   clients: z.array(clients.element.partial({ client_secret: true })).optional(),
   people: z.array(people.element.partial({ password: true })).optional(),
 })
+
+/** A realm whose issuer is not ours, and keeps everything but its keys: docs/bring-your-own-issuer.md. */
+const elsewhereWish = z.strictObject({
+  /** As it stands in every token; `{tenantid}` may stand in it. */
+  issuer: z.string().regex(/^https?:\/\/\S+$/),
+  tenants: z.array(z.uuid()).min(1),
+  /** RS256 is what clients expect that were registered for nothing else. */
+  algorithm: z.enum(['ES256', 'EdDSA', 'PS256', 'RS256']).default('RS256'),
+  /** Certificates that it may come with, besides the socket on this machine. */
+  clients: z.array(remoteClient.omit({ realm: true, issuers: true })).default([]),
+})
+
+export type ElsewhereWish = z.infer<typeof elsewhereWish>
 
 /** A time as somebody writes it: whole seconds, or a text with its unit. */
 function seconds(least: number, most: number) {
@@ -114,8 +130,18 @@ export const wishesSchema = z
       .optional(),
     sentinel: policy.partial().extend({ webhook }).optional(),
     realms: z.strictObject({ consumer: realmWishes, enterprise: realmWishes }).partial().optional(),
+    elsewhere: z.record(z.string().regex(/^[a-z][a-z0-9-]{0,15}$/), elsewhereWish).optional(),
+    /** Where the broker listens for them, and with which certificates. */
+    remote: remoteListener.optional(),
   })
-  .superRefine(({ realms }, context) => {
+  .superRefine(({ realms, elsewhere = {}, remote }, context) => {
+    for (const [name, { clients }] of Object.entries(elsewhere)) {
+      const complain = (message: string, ...path: string[]): void =>
+        context.addIssue({ code: 'custom', message, path: ['elsewhere', name, ...path] })
+      if (taken.includes(name)) complain('is the name of something else here')
+      if (clients.length > 0 && remote === undefined)
+        complain('have no way in: say in remote where the broker listens', 'clients')
+    }
     for (const realm of ['consumer', 'enterprise'] as const) {
       const { tenants = sampleTenants[realm], people } = realms?.[realm] ?? {}
       const complain = (message: string, ...path: (string | number)[]): void =>
@@ -131,6 +157,22 @@ export const wishesSchema = z
     }
   })
 
+/** What has a socket, an enrolment or a configuration of this name. */
+const taken: readonly string[] = [
+  ...[
+    'consumer',
+    'enterprise',
+    'admin',
+    'witness',
+    'broker',
+    'authority',
+    'gateway',
+    'webmail',
+    'sentinel',
+    'up',
+  ],
+]
+
 export type Wishes = z.infer<typeof wishesSchema>
 /** As somebody writes them: what has a default may be left out. */
 export type RealmWishes = z.input<typeof realmWishes>
@@ -139,10 +181,23 @@ export type RealmWishes = z.input<typeof realmWishes>
 export function readWishes(file: string): Wishes {
   const wishes = readConfig(file, wishesSchema)
   refuseAmbiguous(file)
-  const { sentinel } = wishes
-  if (sentinel?.webhook === undefined) return wishes
-  const { url, key } = sentinel.webhook
-  return { ...wishes, sentinel: { ...sentinel, webhook: { url, key: resolve(dirname(file), key) } } }
+  const beside = (name: string): string => resolve(dirname(file), name)
+  const { sentinel, remote } = wishes
+  return {
+    ...wishes,
+    ...(sentinel?.webhook && {
+      sentinel: { ...sentinel, webhook: { ...sentinel.webhook, key: beside(sentinel.webhook.key) } },
+    }),
+    ...(remote && { remote: { ...remote, tls: withPlaces(remote.tls, beside) } }),
+  }
+}
+
+function withPlaces(
+  { key, cert, client_ca, crl }: NonNullable<Wishes['remote']>['tls'],
+  place: (name: string) => string,
+): NonNullable<Wishes['remote']>['tls'] {
+  const files = { key: place(key), cert: place(cert), client_ca: place(client_ca) }
+  return crl === undefined ? files : { ...files, crl: place(crl) }
 }
 
 /** Two readers must not take one text for two things. */

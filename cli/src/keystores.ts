@@ -44,11 +44,16 @@ export function folderOf({ keystore, folder }: KeptKeystore): string {
 }
 
 function firstKeystores(data: string): Keystores {
-  const first = (realm: Realm): readonly KeptKeystore[] => {
-    const folder = join(data, 'signers', realm)
-    return [{ keystore: join(folder, 'keystore.age'), passphrase_file: join(folder, 'passphrase') }]
+  return {
+    consumer: [firstKeystore(data, 'consumer')],
+    enterprise: [firstKeystore(data, 'enterprise')],
   }
-  return { consumer: first('consumer'), enterprise: first('enterprise') }
+}
+
+/** Where the ceremony has a realm's signer make its keys. */
+export function firstKeystore(data: string, realm: string): KeptKeystore {
+  const folder = join(data, 'signers', realm)
+  return { keystore: join(folder, 'keystore.age'), passphrase_file: join(folder, 'passphrase') }
 }
 
 function keystoresFile(data: string): string {

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { Probe } from '@countersign/authority/client'
 import type { Wishes } from './config.ts'
 import { keepPrivate, readJson, writePrivate } from './files.ts'
-import { readKeystores } from './keystores.ts'
+import { firstKeystore, readKeystores } from './keystores.ts'
 import { sampleMail } from './mail.ts'
 import type { Ports } from './ports.ts'
 import {
@@ -99,9 +99,9 @@ export function checkDepth({ data, socket }: Layout): void {
 /** Writes the configuration of every service. */
 export function writeConfigs(
   layout: Layout,
-  { tenants }: World,
+  { tenants, elsewhere }: World,
   seeds: Readonly<Record<Realm, Seed>>,
-  { sentinel: { webhook, ...policy } = {} }: Wishes,
+  { sentinel: { webhook, ...policy } = {}, remote }: Wishes,
 ): void {
   const { data, ports, urls, socket, trustAnchor, enrolmentKey } = layout
   const write = (name: string, config: object): void => writePrivate(layout.configFile(name), config)
@@ -129,14 +129,12 @@ export function writeConfigs(
   const keystores = readKeystores(data)
   write('broker', {
     realms: Object.fromEntries(
-      realms.map((realm) => [
-        realm,
-        {
-          socket: socket(`broker-${realm}`),
-          keystores: keystores[realm],
-        },
-      ]),
+      [
+        ...realms.map((realm) => [realm, keystores[realm]] as const),
+        ...Object.keys(elsewhere).map((realm) => [realm, [firstKeystore(data, realm)]] as const),
+      ].map(([realm, ofRealm]) => [realm, { socket: socket(`broker-${realm}`), keystores: ofRealm }]),
     ),
+    ...(remote && { remote: { ...remote, clients: clientsElsewhere(elsewhere) } }),
     admin_socket: socket('broker-admin'),
     witness_socket: socket('witness'),
     ...trust,
@@ -169,7 +167,7 @@ export function writeConfigs(
   }
   const protectedService = (name: 'gateway' | 'webmail'): object => ({
     listen: { port: ports[name] },
-    realms,
+    realms: name === 'gateway' ? [...realms, ...Object.keys(elsewhere)] : realms,
     audience: audiences.mail,
     state: join(data, name),
     sentinel: urls.sentinel,
@@ -210,6 +208,13 @@ export function writeConfigs(
     ...(webhook && { webhook }),
     ...trust,
   })
+}
+
+/** The certificate decides the realm, and speaks for its issuer alone. */
+function clientsElsewhere(elsewhere: World['elsewhere']): object[] {
+  return Object.entries(elsewhere).flatMap(([realm, { issuer, clients }]) =>
+    clients.map((client) => ({ ...client, realm, issuers: [issuer] })),
+  )
 }
 
 function seedFile(layout: Layout, realm: Realm): string {

@@ -11,7 +11,11 @@ import { readKeystores } from './keystores.ts'
 import type { Layout } from './layout.ts'
 import { audiences, type Realm, type Seed, type World } from './world.ts'
 
-export function describeSystem(layout: Layout, { tenants }: World, seeds: Readonly<Record<Realm, Seed>>) {
+export function describeSystem(
+  layout: Layout,
+  { tenants, elsewhere }: World,
+  seeds: Readonly<Record<Realm, Seed>>,
+) {
   const { urls, issuers } = layout
   const keystores = readKeystores(layout.data)
   const newest = (realm: Realm): string => keystores[realm].at(-1)?.keystore ?? ''
@@ -27,6 +31,12 @@ export function describeSystem(layout: Layout, { tenants }: World, seeds: Readon
         ...seeds.enterprise,
       },
     },
+    elsewhere: Object.fromEntries(
+      Object.entries(elsewhere).map(([realm, { issuer }]) => [
+        realm,
+        { issuer, broker_socket: layout.socket(`broker-${realm}`) },
+      ]),
+    ),
     authority: {
       url: urls.authority,
       manifest: `${urls.authority}/manifest`,

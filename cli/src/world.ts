@@ -6,7 +6,7 @@
 
 import { randomBytes, randomUUID } from 'node:crypto'
 import { CLOCK_DIFFERENCE_SECONDS_MAX } from '@countersign/validator/charter'
-import type { RealmWishes, Wishes } from './config.ts'
+import type { ElsewhereWish, RealmWishes, Wishes } from './config.ts'
 
 export const realms = ['consumer', 'enterprise'] as const
 export type Realm = (typeof realms)[number]
@@ -64,12 +64,15 @@ export function completeTerms(wished: Wishes['charter'] = {}): Terms {
 export interface World {
   readonly terms: Terms
   readonly tenants: Readonly<Record<Realm, readonly Tenant[]>>
+  /** Realms whose issuer somebody else runs; here are its signer and a way to it. */
+  readonly elsewhere: Readonly<Record<string, ElsewhereWish>>
 }
 
 /** What the operators of the sample approve at the first start; afterwards it stands in the charter. */
-export function planWorld({ charter, realms: wished }: Wishes): World {
+export function planWorld({ charter, realms: wished, elsewhere = {} }: Wishes): World {
   return {
     terms: completeTerms(charter),
+    elsewhere,
     tenants: {
       consumer: wished?.consumer?.tenants ?? sampleTenants.consumer,
       enterprise: wished?.enterprise?.tenants ?? sampleTenants.enterprise,
