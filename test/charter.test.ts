@@ -14,6 +14,7 @@ import { after, before, test } from 'node:test'
 import { type RunningSystem, startSystem } from '@countersign/cli/client'
 import { type Follower, followManifest } from '@countersign/validator/follow'
 import { importPublicJwk } from '@countersign/validator/jws'
+import { createWitnessClient } from '@countersign/witness/client'
 import { initService, Services } from '../cli/src/process.ts'
 import { type Finished, countersign as run } from '../cli/src/testing.ts'
 
@@ -213,7 +214,36 @@ test('4. A3: three approve a broken glass now; what was done stands there with w
   assert.match(lines[3] ?? '', /charter +olga, omar +charter 2/)
 })
 
-test('5. the receipt key is replaced: a second witness is named beside the first, takes over, and the first is dropped', async () => {
+test('5. F7: epochs of the log are sealed while tokens flow, and no token fails', async () => {
+  const { append_socket: socket } = JSON.parse(
+    readFileSync(join(data, 'config', 'witness.json'), 'utf8'),
+  ) as { append_socket: string }
+  const witness = createWitnessClient(socket)
+  const use = keepUsing()
+  try {
+    for (let round = 0; round < 2; round++) {
+      const { epoch } = await witness.status()
+      const { logs } = await witness.seal(epoch)
+      const origins = logs.map(({ origin }) => origin)
+      const namesAll = (): boolean => {
+        const { state } = follower
+        const named = [...(state?.manifest.logs.values() ?? [])].map(({ origin }) => origin)
+        return origins.every((origin) => named.includes(origin))
+      }
+      while (!namesAll()) {
+        await follower.waitForVersion((follower.state?.manifest.version ?? 0) + 1, 5000)
+      }
+      // The witness is a follower as well.
+      await witness.append([], follower.state?.manifest.version)
+    }
+    assert.ok((await use.end()) > 10)
+  } finally {
+    witness.close()
+    await use.end()
+  }
+})
+
+test('6. the receipt key is replaced: a second witness is named beside the first, takes over, and the first is dropped', async () => {
   const second = (await initService('witness', join(data, 'cache'), [
     ...['--data', join(data, 'witness-2')],
     ...['--name', 'second.example'],
