@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
@@ -40,7 +41,10 @@ const http = createHttp(createLog('gateway'), {
 let port = 0
 
 before(async () => {
-  const gate = createGate({ scopes: [], network_header: 'x-real-ip' }, { validatorFor: () => validator })
+  const gate = createGate(
+    { scopes: [], network_header: 'x-real-ip', fingerprint_header: 'x-ja4' },
+    { validatorFor: () => validator },
+  )
   serveAuth(http, () => gate)
   await http.listen({ host: '127.0.0.1', port: 0 })
   port = (http.server.address() as AddressInfo).port
@@ -281,6 +285,28 @@ test('the address that the proxy names reaches the sighting, and only if it is o
   assert.equal(sightings.at(-1)?.network, '203.0.113.7')
   await ask(['Authorization', `Bearer ${token}`, 'X-Real-IP', 'evil\u00a0text'])
   assert.equal(sightings.at(-1)?.network, undefined)
+})
+
+test('what the sender runs reaches the sighting, as a hash and as the proxy names it; the same sender is no news', async () => {
+  const token = ['Authorization', `Bearer ${world.issue()}`]
+  const ja4 = 't13d1516h2_8daaf6152771_02713d6af862'
+  const from = (agent: string, fingerprint: string) =>
+    ask([...token, 'User-Agent', agent, 'X-JA4', fingerprint])
+  const before = sightings.length
+  for (let n = 0; n < 3; n++) await from('curl/8', ja4)
+  await from('curl/8', 'not one <b>')
+  await from('Thief/1.0', ja4)
+  const seen = sightings.slice(before)
+  const agentOf = (text: string): string =>
+    createHash('sha256').update(text).digest().subarray(0, 16).toString('base64url')
+  assert.deepEqual(
+    seen.map(({ verdict, agent, fingerprint }) => [verdict, agent, fingerprint]),
+    [
+      ['accepted', agentOf('curl/8'), ja4],
+      ['accepted', agentOf('curl/8'), undefined],
+      ['accepted', agentOf('Thief/1.0'), ja4],
+    ],
+  )
 })
 
 test('T253: a request that two parsers could read differently reaches no verdict', async () => {

@@ -44,6 +44,7 @@ function guarded(request: FastifyRequest, config: GateConfig): GuardedRequest {
     rawHeaders,
     ...originalOf(request, config.original_request),
     network: networkOf(request, config.network_header),
+    fingerprint: config.fingerprint_header && headerValues(rawHeaders, config.fingerprint_header)[0],
     peer: socket.remoteAddress,
   }
 }

@@ -64,6 +64,8 @@ const members = z.strictObject({
   introspection_issuer: z.url().optional(),
   /** Header in which the proxy, overwriting what a client sent, names the client's address. For sightings alone. */
   network_header: headerName.optional(),
+  /** Header in which the proxy, overwriting what a client sent, names how the client speaks TLS (JA4). For sightings alone. */
+  fingerprint_header: headerName.optional(),
   /**
    * Headers in which the proxy, overwriting what a client sent, names the original request: method, path with query, and
    * where it serves several hosts, which one. Left out: the proxy asks by the method of the original request, and by its

@@ -15,7 +15,13 @@ import { createRouter } from './routes.ts'
 
 export type GateConfig = Pick<
   GatewayConfig,
-  'scopes' | 'routes' | 'network_header' | 'original_request' | 'dpop' | 'client_certificate'
+  | 'scopes'
+  | 'routes'
+  | 'network_header'
+  | 'fingerprint_header'
+  | 'original_request'
+  | 'dpop'
+  | 'client_certificate'
 >
 
 export interface Answer {

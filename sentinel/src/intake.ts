@@ -88,6 +88,8 @@ export function createIntake(options: IntakeOptions): (statement: string) => Pro
         leaf_hash: sighting.leafHash ?? null,
         serial: sighting.serial ?? null,
         network: sighting.network ?? null,
+        agent: sighting.agent ?? null,
+        fingerprint: sighting.fingerprint ?? null,
         logged,
       })
       .execute()

@@ -29,6 +29,8 @@ export interface Tables {
     leaf_hash: string | null
     serial: number | null
     network: string | null
+    agent: string | null
+    fingerprint: string | null
     /** An accepted token's entry: looked for in the log, found there, or not. Evidence has none. */
     logged: 'pending' | 'found' | 'missing' | null
   }
@@ -225,6 +227,12 @@ const migrations: Migrations = {
         .addPrimaryKeyConstraint('key_clients_key', ['kid', 'tenant', 'client'])
         .modifyEnd(sql`without rowid`)
         .execute()
+    },
+  },
+  '005_hints': {
+    up: async (db) => {
+      for (const name of ['agent', 'fingerprint'])
+        await db.schema.alterTable('sightings').addColumn(name, 'text').execute()
     },
   },
 }

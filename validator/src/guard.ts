@@ -25,9 +25,10 @@ import {
   scopeToken,
 } from './bearer.ts'
 import type { Confirmation } from './confirmation.ts'
+import { headerValues } from './headers.ts'
 import type { Hold } from './hold.ts'
 import { Refusal } from './refusal.ts'
-import type { ValidatedToken, Validator } from './validator.ts'
+import type { Sender, ValidatedToken, Validator } from './validator.ts'
 
 /** What a resource needs of a token besides that it is good. */
 export interface Needs {
@@ -59,6 +60,8 @@ export interface GuardedRequest {
   readonly target: string
   /** Where it came from. */
   readonly network?: string | undefined
+  /** How its sender speaks TLS, as a proxy names it; for the sighting alone. */
+  readonly fingerprint?: string | undefined
   /** The address at the other end of this very connection, whatever a header says: a client's or a proxy's. */
   readonly peer?: string | undefined
   /** The host that was asked, where it was told by somebody who may: not the request's own word for it. */
@@ -142,12 +145,12 @@ export function createGuard(
       scheme = credentials.scheme
       const proof = await proofOf(request, credentials)
       headers = proof.headers ?? {}
-      const { network } = request
-      if (proof.error !== undefined) return refuseProof(proof.error, credentials, network, headers)
+      const seen = hintsOf(request)
+      if (proof.error !== undefined) return refuseProof(proof.error, credentials, seen, headers)
       const { confirmation } = proof
-      const token = validator.validate(credentials.token, { confirmation, network })
+      const token = validator.validate(credentials.token, { ...seen, confirmation })
       const replayed = await proof.once?.()
-      if (replayed !== undefined) return refuseProof(replayed, credentials, network, headers)
+      if (replayed !== undefined) return refuseProof(replayed, credentials, seen, headers)
       const denial = denialFor(token, asked, scheme, now())
       return denial === undefined ? { admitted: true, token, headers } : refuse(denial, headers)
     } catch (error) {
@@ -159,13 +162,13 @@ export function createGuard(
   function refuseProof(
     error: ProofError,
     { scheme, token }: Credentials,
-    network: string | undefined,
+    seen: Sender,
     headers: Readonly<Record<string, string>>,
   ): GuardAdmission {
     if (error.isExpected !== true) {
       try {
         // For the sighting: whoever it was, it was not whom the token is for.
-        validator.validate(token, { confirmation: nobody, network })
+        validator.validate(token, { ...seen, confirmation: nobody })
       } catch (refusal) {
         if (!(refusal instanceof Refusal)) throw refusal
       }
@@ -187,6 +190,12 @@ export function createGuard(
 
 /** No token is bound to it, and a token that is bound to nothing is refused with it. */
 const nobody: Confirmation = { jkt: '' }
+
+/** What is told of a request, besides the token. */
+function hintsOf({ network, fingerprint, rawHeaders }: GuardedRequest): Sender {
+  const [userAgent] = headerValues(rawHeaders, 'user-agent')
+  return { network, userAgent, fingerprint }
+}
 
 interface Asked {
   readonly scopes: readonly string[]

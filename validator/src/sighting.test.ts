@@ -33,6 +33,8 @@ const sighting: Sighting = {
   leafHash: key.kid,
   serial: 12,
   network: '203.0.113.7',
+  agent: 'A'.repeat(22),
+  fingerprint: 't13d1516h2_8daaf6152771_02713d6af862',
 }
 const report: Omit<Report, 'validator'> = {
   id: 'A'.repeat(22),
@@ -115,6 +117,8 @@ test('T239: every member that is wrong, missing or unknown refuses the report', 
       { realm: '' },
       { network: 'a\nb' },
       { network: 'a'.repeat(129) },
+      { agent: 'Mozilla/5.0' },
+      { fingerprint: 'a b' },
       { token: 'eyJ' },
     ].map((change) => ({ ...payload(), sightings: [{ ...seen(), ...change }] })),
   ]

@@ -37,6 +37,10 @@ export interface Sighting {
   readonly serial?: number | undefined
   /** Where the token came from, as the protected service names it: an address or a prefix. */
   readonly network?: string | undefined
+  /** What its sender runs: the first 16 bytes of SHA-256 of `User-Agent`, base64url. */
+  readonly agent?: string | undefined
+  /** How its sender speaks TLS, as a proxy names it: JA4 or the like. */
+  readonly fingerprint?: string | undefined
 }
 
 /** A batch of sightings by one validator. */
@@ -57,11 +61,20 @@ export const REPORT_SIGHTINGS_MAX = 256
 /** What somebody else may call a key of theirs; what is longer or odder is not told of. */
 export const sightedKey = /^[A-Za-z0-9_.~+/=:-]{1,128}$/
 
+/** JA4 and its kin are of letters, digits and underscores; commas stand in the longer forms. */
+export const sightedFingerprint: RegExp = /^[A-Za-z0-9_,.-]{1,128}$/
+
 const TYPE = 'sightings+jwt'
 
 export function signReport(report: Omit<Report, 'validator'>, { name, privateKey }: Enrolment): string {
   const { id, issuedAt, dropped, sightings } = report
-  const payload = { validator: name, jti: id, iat: issuedAt, dropped, sightings: sightings.map(writeSighting) }
+  const payload = {
+    validator: name,
+    jti: id,
+    iat: issuedAt,
+    dropped,
+    sightings: sightings.map(writeSighting),
+  }
   return signStatement(TYPE, payload, privateKey)
 }
 
@@ -100,6 +113,8 @@ export function writeSighting(sighting: Sighting): object {
     leaf_hash: sighting.leafHash,
     serial: sighting.serial,
     network: sighting.network,
+    agent: sighting.agent,
+    fingerprint: sighting.fingerprint,
   }
 }
 
@@ -141,6 +156,8 @@ export function readSighting(value: JsonValue, path: string): Sighting {
     leafHash: optional('leaf_hash', text(/^[A-Za-z0-9_-]{43}$/)),
     serial: optional('serial', count),
     network: optional('network', text(/^[^\p{C}]{1,128}$/u)),
+    agent: optional('agent', text(/^[A-Za-z0-9_-]{22}$/)),
+    fingerprint: optional('fingerprint', text(sightedFingerprint)),
   }
   members.end()
   return sighting

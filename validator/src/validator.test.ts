@@ -816,6 +816,8 @@ test('an acceptance is seen with its place in the log', () => {
       receiptValid: true,
       ...receipt,
       network: '192.0.2.0/24',
+      agent: undefined,
+      fingerprint: undefined,
     },
   ])
 })

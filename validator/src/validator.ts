@@ -15,6 +15,8 @@
  * @module
  */
 
+import { hash } from 'node:crypto'
+import { encode } from './base64url.ts'
 import { BoundedCache } from './cache.ts'
 import type { SecurityEvent } from './claims.ts'
 import { type Confirmation, isSender } from './confirmation.ts'
@@ -29,7 +31,7 @@ import { keyName } from './members.ts'
 import { VerifiedRoots } from './receipt.ts'
 import { type Reason, Refusal } from './refusal.ts'
 import { fitsIssuer, tenantFor } from './scope.ts'
-import { type Sighting, sightedKey } from './sighting.ts'
+import { type Sighting, sightedFingerprint, sightedKey } from './sighting.ts'
 import {
   type Acceptance,
   denialOf,
@@ -98,8 +100,12 @@ interface CommonOptions {
 export interface Sender {
   /** Given where a proof of possession came with the request and was verified. */
   readonly confirmation?: Confirmation | undefined
-  /** Where the request came from; for the sighting alone. */
+  /** Where the request came from; for the sighting alone, as are the two below. */
   readonly network?: string | undefined
+  /** The request's `User-Agent`. Only a hash of it is told. */
+  readonly userAgent?: string | undefined
+  /** How the sender speaks TLS, as a proxy names it: JA4 or the like. */
+  readonly fingerprint?: string | undefined
 }
 
 /** What came of a token: it, proven to be good, or why it is not. */
@@ -140,8 +146,9 @@ interface Cached {
   readonly acceptance: Acceptance
   /** The last segment with its dot. */
   readonly signature: string
-  /** The last one that went out. */
+  /** The last one that went out, and who it was about. */
   sighting: Sighting | undefined
+  sender: Sender
 }
 
 /**
@@ -184,21 +191,28 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
     }
   }
 
-  function recall(cached: Cached, { network }: Sender, { now }: World): ValidatedToken {
-    if (onSighting !== undefined && cached.sighting !== undefined && cached.sighting.network !== network) {
-      cached.sighting = { ...cached.sighting, at: milliseconds(now), network }
+  function recall(cached: Cached, sender: Sender, { now }: World): ValidatedToken {
+    if (onSighting !== undefined && cached.sighting !== undefined && !isSame(cached.sender, sender)) {
+      cached.sender = sender
+      cached.sighting = { ...cached.sighting, at: milliseconds(now), ...hintsOf(sender) }
       onSighting(cached.sighting)
     }
     return cached.token
   }
 
-  function decideAnew(token: string, input: string, { network }: Sender, world: World): ValidatedToken {
+  function decideAnew(token: string, input: string, sender: Sender, world: World): ValidatedToken {
     const findings: Findings = {}
     try {
       const acceptance = judgeAny(token, world, findings)
       const validated = new ValidatedToken(acceptance)
-      const sighting = onSighting && sightingOf('accepted', findings, world, network)
-      cache.set(input, { token: validated, acceptance, signature: token.slice(input.length), sighting })
+      const sighting = onSighting && sightingOf('accepted', findings, world, sender)
+      cache.set(input, {
+        token: validated,
+        acceptance,
+        signature: token.slice(input.length),
+        sighting,
+        sender,
+      })
       if (sighting !== undefined) onSighting?.(sighting)
       return validated
     } catch (error) {
@@ -206,7 +220,7 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
         const mayVerify = (): boolean => mayInvestigate(world.now)
         if (findings.isForeign) investigateForeign(findings, error.reason, mayVerify)
         else investigate(findings, world, mayVerify)
-        onSighting(sightingOf(error.reason, findings, world, network))
+        onSighting(sightingOf(error.reason, findings, world, sender))
       }
       throw error
     }
@@ -386,7 +400,7 @@ function sightingOf(
   verdict: 'accepted' | Reason,
   { jws, key, isForeign, signatureValid, receiptValid, place }: Findings,
   { now, manifest }: World,
-  network: string | undefined,
+  sender: Sender,
 ): Sighting {
   const header: JsonObject = jws?.header ?? {}
   const claims: JsonObject = jws?.claims ?? {}
@@ -403,8 +417,29 @@ function sightingOf(
     signatureValid,
     receiptValid,
     ...place,
-    network,
+    ...hintsOf(sender),
   }
+}
+
+function hintsOf({
+  network,
+  userAgent,
+  fingerprint,
+}: Sender): Pick<Sighting, 'network' | 'agent' | 'fingerprint'> {
+  return {
+    network,
+    agent: userAgent === undefined ? undefined : encode(hash('sha256', userAgent, 'buffer').subarray(0, 16)),
+    fingerprint: match(sightedFingerprint, fingerprint),
+  }
+}
+
+/** Shown again by the same sender, a token is no news. */
+function isSame(one: Sender, other: Sender): boolean {
+  return (
+    one.network === other.network &&
+    one.userAgent === other.userAgent &&
+    one.fingerprint === other.fingerprint
+  )
 }
 
 function milliseconds(seconds: number): number {
