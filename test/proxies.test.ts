@@ -112,12 +112,21 @@ const proxies: readonly Proxy[] = [
   },
 ]
 
+const routes = [
+  { path: '/' },
+  { path: '/admin', scopes: ['mail.admin'] },
+  { path: '/posted', methods: ['POST'] },
+  { host: 'application.example', path: '/' },
+  { host: 'application.example', path: '/admin', scopes: ['mail.admin'] },
+  { host: 'application.example', path: '/posted', methods: ['POST'] },
+]
+
 for (const { name, program, fault, start } of proxies) {
   const found = findProgram(program)
   const skip = found === undefined && `${program} is not installed: see tools/debian.sh`
   test(`${name}: good tokens in, everything else out`, { skip }, async (t) => {
     const edge = await startEdge({
-      config: { ...JSON.parse(blockOf(`${name.toLowerCase()}.md`, 'json')) },
+      config: { ...JSON.parse(blockOf(`${name.toLowerCase()}.md`, 'json')), routes },
     })
     t.after(() => edge.stop())
     const proxy = await start(found ?? '', edge)
@@ -202,6 +211,40 @@ for (const { name, program, fault, start } of proxies) {
         assert.deepEqual(application.requests, [])
       },
     )
+
+    await t.test('T248 T249: routes go by what the proxy says, whatever the client says', async () => {
+      const token = bearer(edge.issue())
+      const original = [
+        'X-Original-URI',
+        '/',
+        'X-Original-Method',
+        'POST',
+        'X-Original-Host',
+        'other.example',
+      ]
+      const forwarded = [
+        'X-Forwarded-Uri',
+        '/',
+        'X-Forwarded-Method',
+        'POST',
+        'X-Forwarded-Host',
+        'other.example',
+      ]
+      for (const spoofed of [[], original, forwarded]) {
+        const headers = [...token, ...spoofed]
+        assert.equal(
+          (await askIt(headers, { path: '/admin?a=/' })).headers['x-countersign-reason'],
+          'insufficient_scope',
+        )
+        assert.equal((await askIt(headers, { path: '/posted' })).statusCode, 403)
+        // Some proxies put such a path right, or refuse it themselves; none lets it through.
+        for (const path of ['/ADMIN', '/x/..%2fadmin', '/x/..;/admin', '//admin', '/x/../admin'])
+          assert.ok([400, 403, 404].includes((await askIt(headers, { path })).statusCode ?? 0), path)
+      }
+      assert.deepEqual(application.requests, [])
+      assert.equal((await askIt(token, { path: '/posted', method: 'POST' })).statusCode, 200)
+      assert.equal(application.requests.splice(0).length, 1)
+    })
 
     await t.test('T254 T252: a token of a killed key is refused within a second of the kill', async () => {
       const token = edge.issue()

@@ -85,8 +85,8 @@ const PATH_CHARACTERS_MAX = 8192
 const plain = /^(?:\/(?!\.{0,2}(?:\/|$))[A-Za-z0-9._~!$&'()*+,=:@-]+)*\/?$/
 const unreadable = /[\p{Cc}\p{Cf}]/u
 
-/** The ways to read a path; undefined where nobody should. Exported for the test. */
-export function readingsOf(target: string): readonly string[] | undefined {
+/** The ways to read a path; undefined where nobody should. */
+function readingsOf(target: string): readonly string[] | undefined {
   const [path = ''] = target.split(/[?#]/, 1)
   if (!path.startsWith('/') || path.length > PATH_CHARACTERS_MAX || unreadable.test(path)) return undefined
   if (plain.test(path)) return [path]
