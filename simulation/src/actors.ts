@@ -43,6 +43,9 @@ import {
 /** As far as a clock goes wrong at once. */
 const CLOCK_JUMP_MILLISECONDS_MAX = 300_000
 
+/** As long as anything that was sent stays on its way. */
+const SETTLED_MILLISECONDS = 60_000
+
 export class Actors {
   readonly #system: System
   readonly #oracle: Oracle
@@ -549,17 +552,22 @@ export class Actors {
     authority.crash(false)
     const newest = disk.copy()
     disk.restore(this.#backup)
-    const published = publishedIn(disk)
     authority.boot()
     scheduler.after(random.between(2000, 60_000), init, () => {
-      authority.isHeldDown = false
-      snapshotDatabases()
-      // The copy was not old at all, and has been gone on from.
-      if (publishedIn(disk) > published) return authority.boot()
-      this.#oracle.note('the authority has its newest folder again')
+      authority.isHeldDown = true
       authority.crash(false)
-      disk.restore(newest)
-      authority.boot()
+      // By then nothing is on its way to the witness any more.
+      scheduler.after(SETTLED_MILLISECONDS, init, () => {
+        authority.crash(false)
+        const copy = disk.copy()
+        disk.restore(newest)
+        // Else the copy was not old at all, and has been gone on from.
+        const isNewest = knows(disk, this.#oracle.newestLogged())
+        if (!isNewest) disk.restore(copy)
+        this.#oracle.note(`the authority has ${isNewest ? 'its newest folder again' : 'the copy for good'}`)
+        authority.isHeldDown = false
+        authority.boot()
+      })
     })
   }
 
@@ -580,17 +588,16 @@ export class Actors {
   }
 }
 
-/** The highest version that the authority has published. */
-function publishedIn(disk: Disk): number {
+/** Whether the authority's folder has that manifest, published or not yet. */
+function knows(
+  disk: Disk,
+  logged: { readonly version: number; readonly sha256: string } | undefined,
+): boolean {
   const content = disk.file('/sim/authority/data/authority.db')?.read()
-  if (content === undefined || content.length === 0) return 0
-  try {
-    const sql = 'SELECT max(version) AS published FROM manifests WHERE document IS NOT NULL'
-    return Number(queryDatabase(content, sql)?.['published'] ?? 0)
-  } catch {
-    // Its tables are not made yet.
-    return 0
-  }
+  if (logged === undefined) return true
+  if (content === undefined || content.length === 0) return false
+  const sql = `SELECT sha256 FROM manifests WHERE version = ${logged.version}`
+  return queryDatabase(content, sql)?.['sha256'] === logged.sha256
 }
 
 function answerOf(type: string, body: string): HttpAnswer {

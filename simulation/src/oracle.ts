@@ -353,6 +353,12 @@ export class Oracle {
     }
   }
 
+  /** The newest manifest in the log, whoever has heard of it. */
+  newestLogged(): { readonly version: number; readonly sha256: string } | undefined {
+    const last = this.#entries().findLast(({ kid }) => kid === MANIFESTS)
+    return last && { version: last.serial, sha256: last.sha256 }
+  }
+
   /** The newest version that the witness is known to have applied. */
   acknowledgedBy(name: string): number {
     return this.#acknowledged.get(name) ?? 0
@@ -568,14 +574,15 @@ export class Oracle {
     return epochs.map((epoch) => `${EPOCHS}/${epoch}/entries`)
   }
 
-  #entries(): { readonly kid: string; readonly serial: number }[] {
+  #entries(): { readonly kid: string; readonly serial: number; readonly sha256: string }[] {
     const { disk } = (this.#system as System).host('witness')
     return this.#epochs().flatMap((path) => {
       const bytes = disk.file(path)?.read() ?? Buffer.alloc(0)
       return Array.from({ length: Math.floor(bytes.length / RECORD_BYTES) }, (_, at) => {
         const record = bytes.subarray(at * RECORD_BYTES + 2, (at + 1) * RECORD_BYTES)
-        const { keyThumbprint, serial, tokenType } = decodeEntry(record)
-        return { kid: tokenType === 'manifest' ? MANIFESTS : encode(keyThumbprint), serial }
+        const { keyThumbprint, serial, tokenType, payloadSha256 } = decodeEntry(record)
+        const kid = tokenType === 'manifest' ? MANIFESTS : encode(keyThumbprint)
+        return { kid, serial, sha256: encode(payloadSha256) }
       })
     })
   }
