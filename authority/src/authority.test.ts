@@ -237,9 +237,16 @@ test('F13 K3: no key takes over while an enrolled validator has not heard of it,
   const { world } = authority
   const { kid } = authority.key('consumer', 'active')
   const next = authority.key('consumer', 'published')
+  const enrolled = Promise.withResolvers<void>()
+  const held = authority.running.publisher.change(async (trust) => {
+    await enrolled.promise
+    return trust
+  })
   world.now += DAY
   // Just enrolled, so that their time is not over.
   const [gateway] = [await authority.enrol('gateway'), await authority.enrol('away')]
+  enrolled.resolve()
+  await held
   const stream = await authority.stream('gateway')
   await authority.running.keeper.keep()
   assert.equal(authority.key('consumer', 'active').kid, kid)
