@@ -134,7 +134,7 @@ test('T252: a session ends when its token expires, some seconds of tolerance lat
   const expiresAt = performance.now() + 2000
   await session.closed
   t.diagnostic(
-    `put out ${(performance.now() - expiresAt).toFixed(0)} ms after the token said (to the second)`,
+    `put out ${(performance.now() - expiresAt).toFixed(0)} ms after the time in the token`,
   )
 })
 
