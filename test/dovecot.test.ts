@@ -133,9 +133,7 @@ test('T252: a session ends when its token expires, some seconds of tolerance lat
   assert.match(session.greeting, /^a OK/)
   const expiresAt = performance.now() + 2000
   await session.closed
-  t.diagnostic(
-    `put out ${(performance.now() - expiresAt).toFixed(0)} ms after the time in the token`,
-  )
+  t.diagnostic(`put out ${(performance.now() - expiresAt).toFixed(0)} ms after the time in the token`)
 })
 
 test('T252 T254: the sessions of a killed key end within a second of the kill, and none is opened', {
