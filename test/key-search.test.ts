@@ -91,7 +91,7 @@ async function snapshotOf(pid: number): Promise<Buffer> {
 
 test('K9 each way of looking finds a planted key: in a file, in memory, in a heap snapshot', {
   skip,
-}, async () => {
+}, async (t) => {
   const secret = randomBytes(32)
   const planted = formsOf('planted', secret)
   const written = join(folder, 'planted.log')
@@ -112,14 +112,13 @@ test('K9 each way of looking finds a planted key: in a file, in memory, in a hea
     })
     setInterval(() => {}, 1000)`
   const child = spawn(process.execPath, ['-e', program], { stdio: ['pipe', 'pipe', 'inherit'] })
+  t.after(() => child.kill('SIGKILL'))
   child.stdin.end(secret.toString('base64url'))
   await once(child.stdout, 'data')
   const pid = child.pid as number
   const found = findInMemory(pid, planted)
   assert.ok(found.includes('planted raw') && found.includes('planted base64url'), String(found))
   assert.deepEqual(findIn(await snapshotOf(pid), planted), ['planted base64url'])
-  child.kill('SIGKILL')
-  await once(child, 'exit')
 })
 
 test('K9 a signer’s keys are in its own memory, and in that of no other process', { skip }, async () => {
