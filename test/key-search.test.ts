@@ -118,7 +118,8 @@ test('K9 each way of looking finds a planted key: in a file, in memory, in a hea
   const pid = child.pid as number
   const found = findInMemory(pid, planted)
   assert.ok(found.includes('planted raw') && found.includes('planted base64url'), String(found))
-  assert.deepEqual(findIn(await snapshotOf(pid), planted), ['planted base64url'])
+  // One in four secrets is written alike in both alphabets.
+  assert.ok(findIn(await snapshotOf(pid), planted).includes('planted base64url'))
 })
 
 test('K9 a signer’s keys are in its own memory, and in that of no other process', { skip }, async () => {
