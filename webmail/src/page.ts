@@ -119,6 +119,7 @@ const style = `
   summary { cursor: pointer }
   summary span, time { opacity: .7 }
   time { float: right }
+  @media (max-width: 40rem) { summary b { display: inline-block; width: calc(100% - 1.5rem) } }
   details p { white-space: pre-wrap }
   h1 { font-size: clamp(1.35rem, 6vw, 2rem); overflow-wrap: anywhere }
   input, button { font: inherit; box-sizing: border-box; padding: .5rem .7rem; margin: .3rem 0 }
