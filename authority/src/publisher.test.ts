@@ -191,6 +191,27 @@ test('R5 T236: a copy of the folder, made at any moment, forgets nothing that wa
   rmSync(folder, { recursive: true })
 })
 
+test('F13: a key counts as named from when its manifest is published, however long that was held up', async () => {
+  const world = createTestWorld()
+  const store = await openStore(':memory:')
+  const faulty = new Faulty(new TestLog(world), store)
+  const publisher = await open(faulty, world, () => {})
+  faulty.fails = { step: 'append', hasLanded: true }
+  await assert.rejects(
+    publisher.change((trust) => ({ ...trust, keys: world.state.manifest.keys })),
+    Failure,
+  )
+  faulty.fails = undefined
+  world.now += 100
+  await publisher.change((trust) => trust)
+  const named = await store.firstNamed()
+  assert.deepEqual(
+    named,
+    [...world.state.manifest.keys.keys()].map((kid) => [kid, { version: 1, at: world.now }]),
+  )
+  await store.close()
+})
+
 test('what validators would refuse is not logged, and holds nothing up', async () => {
   const world = createTestWorld()
   const store = await openStore(':memory:')

@@ -198,7 +198,9 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
     const { issuedAt } = published.manifest
     checkFollows(published)
     const after = newest?.manifest.version ?? 0
-    await store.publishManifest({ version, document: published.document, after }, issuedAt, records)
+    // What was logged and then held up is heard of only now, whatever time it bears.
+    const at = Math.max(issuedAt, Math.floor(now()))
+    await store.publishManifest({ version, document: published.document, after }, at, records)
     if (next !== undefined) charters.adopt(next)
     newest = published
     // As of before it was stored: this process may be suspended here while another one publishes the next.

@@ -122,7 +122,7 @@ export async function openRegistry(
     },
     note: ({ version, issuedAt, keys }) => {
       for (const kid of keys.keys()) {
-        if (!firstNamed.has(kid)) firstNamed.set(kid, { version, at: issuedAt })
+        if (!firstNamed.has(kid)) firstNamed.set(kid, { version, at: Math.max(issuedAt, now()) })
       }
     },
     follow: async () => {

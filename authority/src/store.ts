@@ -51,7 +51,7 @@ export interface EnrolledValidator {
   readonly probe: Probe | null
 }
 
-/** The manifest that named a key first, and when that was made. */
+/** The manifest that named a key first, and when that was published. */
 export interface FirstNamed {
   readonly version: number
   readonly at: number
