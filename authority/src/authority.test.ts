@@ -264,6 +264,24 @@ test('F13 K3: no key takes over while an enrolled validator has not heard of it,
   await stream.close()
 })
 
+test('F13 K3: a first manifest whose answer was lost is waited for like any other, once it is published', async (t) => {
+  const authority = await startTestAuthority(t, { isFirstMade: false })
+  const { world, witness, broker, running } = authority
+  witness.isMute = true
+  await witness.open()
+  await broker.open()
+  await assert.rejects(running.keeper.keep())
+  await authority.enrol('away')
+  world.now += DAY + 60
+  witness.isMute = false
+  await witness.open()
+  await running.keeper.keep()
+  const { active, waits_for: waitsFor } = await readSlot(authority)
+  assert.equal(active, authority.key('consumer', 'active').kid)
+  assert.deepEqual(waitsFor, ['away'], 'its turn has come, and nobody has heard of the next')
+  assert.equal([...authority.manifest.keys.values()].filter(({ state }) => state === 'retiring').length, 0)
+})
+
 async function readSlot(authority: TestAuthority): Promise<RotationStep> {
   const { slots } = await fetchRotation(authority.url)
   return slots.find(({ realm, purpose }) => realm === 'consumer' && purpose === 'token') as RotationStep

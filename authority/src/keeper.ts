@@ -81,17 +81,18 @@ export function createKeeper({ charter, publisher, broker, circumstances, now }:
     if (!publisher.leads) throw new Denial('not_leader')
     await publisher.compareWithLog()
     const failure = await makeKeys()
-    const isFirst = publisher.newest === undefined
     // Without keys there is nothing to begin with; later, what else is due waits for no signer.
-    if (failure !== undefined && isFirst) throw failure
-    // Nobody decides by the first manifest before it is there, so nobody has to be waited for.
-    const asked: Circumstances = isFirst ? { ...circumstances, isHeard: () => true } : circumstances
+    if (failure !== undefined && publisher.newest === undefined) throw failure
     const hasOtherLogs = await publisher.hasOtherLogs()
     await publisher.change((newest, time) => {
+      const { manifest } = publisher.newest ?? {}
+      // Nobody decides by the first manifest before it is there, so nobody has to be waited for. Asked in this turn: a first
+      // one whose answer was lost may have come to be published just before it.
+      const asked: Circumstances =
+        manifest === undefined ? { ...circumstances, isHeard: () => true } : circumstances
       const usable = made.charter === charter() ? made.keys : []
       const fresh = usable.filter((key) => isOfUse(key, newest, made.charter, time))
       const kept = keepUp(newest, charter(), named(fresh, newest, made.charter, time), asked, time)
-      const { manifest } = publisher.newest ?? {}
       const isDue = manifest === undefined || hasOtherLogs || isHalfOver(manifest, time)
       return kept === newest && isDue ? { ...newest } : kept
     })
