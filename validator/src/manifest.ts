@@ -175,14 +175,16 @@ export function composeManifest(draft: ManifestDraft, charter: Charter): string 
 /** The entry that the witness logs for a manifest. Its serial is the version, so no version can be logged twice. */
 export function manifestEntry(payloadSegment: string, manifestKid: string): Entry {
   const { version, iat, exp } = readPayload(payloadSegment)
-  return entryOf({
-    tokenType: 'manifest',
-    kid: manifestKid,
-    issuedAt: iat as number,
-    expiresAt: exp as number,
-    serial: version as number,
-    payloadSegment,
-  })
+  const read = { version: version as number, issuedAt: iat as number, expiresAt: exp as number }
+  return entryOfManifest(read, payloadSegment, manifestKid)
+}
+
+function entryOfManifest(
+  { version, issuedAt, expiresAt }: Pick<Manifest, 'version' | 'issuedAt' | 'expiresAt'>,
+  payloadSegment: string,
+  kid: string,
+): Entry {
+  return entryOf({ tokenType: 'manifest', kid, issuedAt, expiresAt, serial: version, payloadSegment })
 }
 
 /** Signs a manifest that was logged: the receipt stands in the protected header. */
@@ -403,6 +405,9 @@ function checkCharter(key: ManifestKey, charter: Charter, path: string): void {
   }
 }
 
+/** What the attestation of a key says, read once for as long as the key stays as it was. */
+const attestedOnce = new WeakMap<ManifestKey, AttestedKey>()
+
 function checkAttestation(
   key: ManifestKey,
   charter: Charter,
@@ -412,13 +417,16 @@ function checkAttestation(
   const signers = charter.realms.get(key.realm)?.signers
   // What has ended was not verified.
   const verified = before?.attestation === key.attestation && before.realm === key.realm && !hasEnded(before)
+  const known = verified ? attestedOnce.get(before) : undefined
   const attested = refuseAs(path, () => {
+    if (known !== undefined) return known
     if (verified || signers === undefined) return readAttestation(key.attestation)
     return verifyAttestation(key.attestation, signers)
   })
   if (!isWithin(key, attested)) {
     throw new DocumentRefusal('attestation_invalid', `${path} reaches beyond what its signer attested`)
   }
+  attestedOnce.set(key, attested)
   return attested
 }
 
@@ -481,7 +489,7 @@ function verifyLogged(
   if (log === undefined || receipt.serial !== manifest.version) {
     throw new DocumentRefusal('receipt_invalid', 'the receipt is of another log or for another version')
   }
-  const leaf = leafHash(encodeEntry(manifestEntry(payloadSegment, kid)))
+  const leaf = leafHash(encodeEntry(entryOfManifest(manifest, payloadSegment, kid)))
   refuseAs('rcpt', () => verifyReceipt(receipt, leaf, log), 'receipt_invalid')
 }
 
