@@ -4,15 +4,10 @@
  * @module
  */
 
-import { randomBytes } from 'node:crypto'
 import { type ApprovalAnswer, sendApproval, sendProposal } from '@countersign/authority/client'
-import {
-  APPROVAL_SECONDS_MAX,
-  type ApprovalTarget,
-  approve,
-  writeApproval,
-} from '@countersign/validator/approval'
+import { type ApprovalTarget, approve } from '@countersign/validator/approval'
 import { readPayload, type SignedDocument } from '@countersign/validator/document'
+import { draftApproval } from './draft.ts'
 import { type Operated, readAuthor, waitForAcknowledgements } from './operate.ts'
 import type { System } from './ready.ts'
 
@@ -23,14 +18,9 @@ export async function agree(authority: Authority, target: ApprovalTarget, reason
   const startedAt = performance.now()
   const [proposer, ...others] = authority.operators.map(({ id }) => readAuthor(authority, id))
   if (proposer === undefined) throw new Error('no operator has a key file here')
-  const now = Math.floor(Date.now() / 1000)
-  const payload = writeApproval({
-    target,
+  const payload = draftApproval(target, {
     reason,
     proposer: proposer.id,
-    issuedAt: now,
-    expiresAt: now + APPROVAL_SECONDS_MAX,
-    jti: randomBytes(16).toString('base64url'),
     charterVersion: await charterVersion(authority),
   })
   const proposed = await sendProposal(authority.url, approve(payload, proposer.privateKey))

@@ -12,12 +12,13 @@ import { parseArgs } from 'node:util'
 import { type AuthorityError, fetchProposals, sendProposal } from '@countersign/authority/client'
 import { openBrokerAdmin, type SignerStatus } from '@countersign/broker/client'
 import { isTokenUri } from '@countersign/signer/client'
-import { APPROVAL_SECONDS_MAX, approve as signApproval, writeApproval } from '@countersign/validator/approval'
+import { APPROVAL_SECONDS_MAX, approve as signApproval } from '@countersign/validator/approval'
 import { attestedBy } from '@countersign/validator/attestation'
 import { approveCharter } from '@countersign/validator/charter'
 import { importOnce, readPayload, type SignedDocument } from '@countersign/validator/document'
 import { isObject, type JsonObject } from '@countersign/validator/json'
 import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
+import { draftApproval } from './draft.ts'
 import { readJson, writePrivate } from './files.ts'
 import { folderOf, type KeptKeystore, keepKeystores, readKeystores } from './keystores.ts'
 import { type MovingKey, nextStep, type Standing, type Step } from './migration.ts'
@@ -384,16 +385,10 @@ async function activate(
 ): Promise<void> {
   const inForce = await readInForce(ready)
   const people = authorsOf(authority, inForce, operators)
-  const now = Math.floor(Date.now() / 1000)
-  const payload = writeApproval({
-    target: { op: 'activate', kid },
-    reason,
-    proposer: people[0]?.id ?? '',
-    issuedAt: now,
-    expiresAt: now + APPROVAL_SECONDS_MAX,
-    jti: randomBytes(16).toString('base64url'),
-    charterVersion: inForce.charter.version,
-  })
+  const payload = draftApproval(
+    { op: 'activate', kid },
+    { reason, proposer: people[0]?.id ?? '', charterVersion: inForce.charter.version },
+  )
   const approved = people.reduce<object>(
     (document, { privateKey }) => signApproval(document, privateKey),
     payload,

@@ -4,14 +4,9 @@
  * @module
  */
 
-import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import {
-  APPROVAL_SECONDS_MAX,
-  type ApprovalTarget,
-  approve as sign,
-  writeApproval,
-} from '@countersign/validator/approval'
+import { type ApprovalTarget, approve as sign } from '@countersign/validator/approval'
+import { draftApproval } from './draft.ts'
 import { enrolValidator } from './enrol.ts'
 import { describe, type InForce, indent, printAll, propose, readInForce, readPerson } from './proposal.ts'
 import { readSystem } from './system.ts'
@@ -86,13 +81,9 @@ async function widen(
   const author = readPerson(authority, inForce, operator)
   const now = Math.floor(Date.now() / 1000)
   const document = sign(
-    writeApproval({
-      target: targetOf(inForce, now),
+    draftApproval(targetOf(inForce, now), {
       reason,
       proposer: author.id,
-      issuedAt: now,
-      expiresAt: now + APPROVAL_SECONDS_MAX,
-      jti: randomBytes(16).toString('base64url'),
       charterVersion: inForce.charter.version,
     }),
     author.privateKey,
