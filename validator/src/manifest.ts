@@ -39,7 +39,7 @@ import {
 import type { JsonObject, JsonValue } from './json.ts'
 import type { Algorithm, PublicJwk } from './jws.ts'
 import { keyName, Members, sentence } from './members.ts'
-import { decodeReceipt, receiptKeyId, verifyReceipt } from './receipt.ts'
+import { decodeReceipt, type RootSource, receiptKeyId, verifyReceipt } from './receipt.ts'
 
 const keyStates = ['published', 'active', 'retiring', 'retired', 'blocked', 'revoked'] as const
 export type KeyState = (typeof keyStates)[number]
@@ -127,6 +127,8 @@ export interface TrustSource {
   readonly state: TrustState | undefined
   /** Seconds since the authority last vouched that `state` is the newest, on a clock that never jumps. */
   ageSeconds(): number
+  /** Roots that the witness has told of already; left out, each receipt speaks for itself. */
+  readonly roots?: RootSource | undefined
 }
 
 export type ManifestDocument = SignedDocument

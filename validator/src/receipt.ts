@@ -37,6 +37,12 @@ export interface Receipt {
   readonly signature: Uint8Array
 }
 
+/** Subtree roots that a log is known to have countersigned, so that no signature over them has to be verified. */
+export interface RootSource {
+  /** Whether the subtree [start, start + size) of the log has this root, by the witness's own word. No I/O. */
+  has(log: ManifestLog, start: number, size: number, root: Uint8Array): boolean
+}
+
 /**
  * Throws `Refusal('receipt_invalid')` unless the log countersigned a subtree that holds this leaf where the receipt
  * says. Give the same `verified` each time, and a batch costs one signature check.
