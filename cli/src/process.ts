@@ -21,8 +21,8 @@ export interface ServicesOptions {
   readonly onEnd: (label: string, how: string) => void
 }
 
-/** A service that does not answer by then never will. */
-const START_MILLISECONDS_MAX = 20_000
+/** A service that does not answer by then never will: it may wait half of it for a signer, on a machine that is busy. */
+const START_MILLISECONDS_MAX = 60_000
 /** Enough of what a service wrote before it failed to tell why. */
 const COMPLAINT_LINES_MAX = 20
 

@@ -59,6 +59,11 @@ export interface SignerProcess {
 
 /** Longer than a signer under full load takes; one that takes more hangs. */
 const ANSWER_MILLISECONDS_MAX = 5000
+/**
+ * For a start, and for the trust that follows it, with which nobody waits for a token: opening a keystore is work by design,
+ * and a busy machine takes many times as long. One that ends instead is told of at once, by its socket.
+ */
+const START_MILLISECONDS_MAX = 30_000
 const STOP_MILLISECONDS_MAX = 2000
 
 /** Starts a signer. Rejects when it does not come up; why stands on its standard error, which is ours. */
@@ -66,18 +71,23 @@ export async function startSigner(files: SignerFiles): Promise<SignerProcess> {
   const child = spawnConfined(files)
   const exited = once(child, 'exit').then(() => {})
   const peer = speak(child.stdio[3] as Socket)
-  const call = <Result>(method: string, params: object = {}): Promise<Result> =>
-    peer.call<Result>(method, params, ANSWER_MILLISECONDS_MAX)
-  const description = await call<SignerDescription>('describe').catch(async (error: Error) => {
-    await stopChild(child, peer, exited)
-    throw new Error(`the signer of ${files.realm} did not start`, { cause: error })
-  })
+  const call = <Result>(
+    method: string,
+    params: object = {},
+    milliseconds = ANSWER_MILLISECONDS_MAX,
+  ): Promise<Result> => peer.call<Result>(method, params, milliseconds)
+  const description = await call<SignerDescription>('describe', {}, START_MILLISECONDS_MAX).catch(
+    async (error: Error) => {
+      await stopChild(child, peer, exited)
+      throw new Error(`the signer of ${files.realm} did not start`, { cause: error })
+    },
+  )
   return {
     pid: child.pid as number,
     description,
     exited,
     trust: async ({ charters, manifest }) =>
-      (await call<{ version: number }>('trust', { charters, manifest })).version,
+      (await call<{ version: number }>('trust', { charters, manifest }, START_MILLISECONDS_MAX)).version,
     prepare: async (requests) =>
       (await call<{ prepared: readonly (PreparedAnswer | Problem)[] }>('prepare', { requests })).prepared,
     sign: async (requests) =>
