@@ -44,7 +44,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   'each import is declared by its nearest manifest': ({ modules, manifests }) =>
     modules.flatMap((module) =>
       module.imports
-        .filter((specifier) => !isRelative(specifier) && !isBuiltin(specifier))
+        .filter((specifier) => !isInside(specifier) && !isBuiltin(specifier))
         .filter((specifier) => !isDeclared(packageOf(specifier), module.path, manifests))
         .map((specifier) => `${module.path} imports ${specifier}, which its manifest does not declare`),
     ),
@@ -73,7 +73,7 @@ export const rules: Readonly<Record<string, Rule>> = {
         each(
           [module],
           (specifier) =>
-            !isRelative(specifier) &&
+            !isInside(specifier) &&
             !isBuiltin(specifier) &&
             (module.runtimeImports.includes(specifier) || !frameworks.includes(specifier)),
         ),
@@ -185,6 +185,11 @@ function isProduct(path: string, manifests: House['manifests']): boolean {
 /** Neither a test nor one of the root's own scripts. */
 function isProductCode({ path }: Pick<Module, 'path'>): boolean {
   return !path.endsWith('.test.ts') && !/^(test|tools|spec)\//.test(path)
+}
+
+/** A path, or a name that the manifest's `imports` gives to a module of the same workspace. */
+function isInside(specifier: string): boolean {
+  return isRelative(specifier) || specifier.startsWith('#')
 }
 
 function isRelative(specifier: string): boolean {

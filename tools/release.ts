@@ -131,6 +131,7 @@ function manifest(repository: string | undefined): object {
     ...(repository !== undefined && { repository: { type: 'git', url: repository, directory: 'validator' } }),
     type: 'module',
     sideEffects: false,
+    imports: { '#platform': `./${MODULES}/platform.js` },
     engines: { node: `>=${NODE_OLDEST}` },
     exports: Object.fromEntries(
       Object.entries(entries).map(([path, module]) => [

@@ -4,16 +4,14 @@
  * @module
  */
 
+import { decodeBase64url } from '#platform'
 import { Refusal } from './refusal.ts'
 
-export function encode(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
-}
+export { encodeBase64url as encode } from '#platform'
 
 /** Throws `Refusal('malformed')` for anything that `encode` would not have written. */
 export function decode(text: string): Uint8Array {
-  const bytes = Buffer.from(text, 'base64url')
-  // Node's decoder skips what it does not know; writing the bytes back shows whether it had to.
-  if (bytes.toString('base64url') !== text) throw new Refusal('malformed')
+  const bytes = decodeBase64url(text)
+  if (bytes === undefined) throw new Refusal('malformed')
   return bytes
 }

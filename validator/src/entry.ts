@@ -6,9 +6,9 @@
  * @module
  */
 
+import { sha256 } from '#platform'
 import { decode } from './base64url.ts'
 import { Refusal } from './refusal.ts'
-import { sha256 } from './tree.ts'
 
 /** Leaf hash of an encoded entry. */
 export { leafHash } from './tree.ts'

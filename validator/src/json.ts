@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isUtf8 } from 'node:buffer'
+import { decodeUtf8 } from '#platform'
 import { Refusal } from './refusal.ts'
 
 /** A value as JSON has it. */
@@ -19,7 +19,7 @@ const DEPTH_MAX = 32
 
 /** Throws `Refusal('malformed')` unless `source` is one JSON object and nothing else. */
 export function parseObject(source: string | Uint8Array): JsonObject {
-  const text = typeof source === 'string' ? source : decodeUtf8(source)
+  const text = typeof source === 'string' ? source : readUtf8(source)
   const value = parse(text)
   if (!isObject(value) || isDeeper(value, DEPTH_MAX)) throw new Refusal('malformed')
   if (!isPlain(text, value)) scan(text)
@@ -31,9 +31,10 @@ export function isObject(value: JsonValue | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function decodeUtf8(bytes: Uint8Array): string {
-  if (!isUtf8(bytes)) throw new Refusal('malformed')
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
+function readUtf8(bytes: Uint8Array): string {
+  const text = decodeUtf8(bytes)
+  if (text === undefined) throw new Refusal('malformed')
+  return text
 }
 
 function parse(text: string): JsonValue {

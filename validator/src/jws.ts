@@ -4,8 +4,9 @@
  * @module
  */
 
-import { constants, createPublicKey, createVerify, hash, type KeyObject, sign, verify } from 'node:crypto'
-import { decode } from './base64url.ts'
+import type { KeyObject } from 'node:crypto'
+import { importKey, sha256, signNow, verifyNow } from '#platform'
+import { decode, encode } from './base64url.ts'
 import { type JsonObject, parseObject } from './json.ts'
 import { Refusal } from './refusal.ts'
 
@@ -108,56 +109,12 @@ export function verifySignature(
   input: string | Uint8Array,
   signature: Uint8Array,
 ): boolean {
-  switch (algorithm) {
-    case 'ES256':
-      // Takes the string as it is, and is faster than the one-shot call by what reading both JSON objects costs.
-      return signature.length === 64 && createVerify('sha256').update(input).verify(rawEcdsa(key), signature)
-    case 'EdDSA':
-      return signature.length === 64 && verify(null, toBytes(input), key, signature)
-    case 'PS256':
-      return verify('sha256', toBytes(input), { key, ...pss }, signature)
-    case 'RS256':
-      return verify('sha256', toBytes(input), key, signature)
-    case 'ML-DSA-44':
-      return verify(null, toBytes(input), key, signature)
-    default:
-      return algorithm satisfies never
-  }
+  const isSized = signature.length === 64 || (algorithm !== 'ES256' && algorithm !== 'EdDSA')
+  return isSized && verifyNow(algorithm, key, input, signature)
 }
 
 /** Signs `input` with a private key of the algorithm; the bytes are as JWS wants them. */
-export function signInput(
-  algorithm: Algorithm,
-  privateKey: KeyObject,
-  input: string | Uint8Array,
-): Uint8Array {
-  const data = toBytes(input)
-  switch (algorithm) {
-    case 'ES256':
-      return sign('sha256', data, rawEcdsa(privateKey))
-    case 'PS256':
-      return sign('sha256', data, { key: privateKey, ...pss })
-    case 'RS256':
-      return sign('sha256', data, privateKey)
-    case 'EdDSA':
-    case 'ML-DSA-44':
-      return sign(null, data, privateKey)
-    default:
-      return algorithm satisfies never
-  }
-}
-
-function toBytes(input: string | Uint8Array): Uint8Array {
-  return typeof input === 'string' ? Buffer.from(input) : input
-}
-
-/** RFC 7518, section 3.4: r || s, where everybody else writes DER. */
-function rawEcdsa(key: KeyObject): { readonly key: KeyObject; readonly dsaEncoding: 'ieee-p1363' } {
-  return { key, dsaEncoding: 'ieee-p1363' }
-}
-
-/** RFC 7518, section 3.5: the salt is as long as the hash. */
-const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }
+export { signNow as signInput }
 
 /** A JWK is refused: not a public key, too weak, or not for signatures. The message names the member, not its value. */
 export class InvalidKey extends Error {
@@ -192,7 +149,7 @@ export function importPublicJwk(jwk: object): ImportedKey {
   if (members['kid'] !== undefined && members['kid'] !== kid)
     throw new InvalidKey('kid is not the thumbprint')
   try {
-    return { algorithm, key: createPublicKey({ key: { ...bare }, format: 'jwk' }), kid, jwk: bare }
+    return { algorithm, key: importKey(bare), kid, jwk: bare }
   } catch {
     throw new InvalidKey('the members make no key')
   }
@@ -215,7 +172,7 @@ export function thumbprint({ kty, crv, x, y, n, e, alg, pub }: PublicJwk): strin
 }
 
 function digest(members: object): string {
-  return hash('sha256', JSON.stringify(members), 'base64url')
+  return encode(sha256(JSON.stringify(members)))
 }
 
 const privateMembers = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv', 'seed']
@@ -271,9 +228,9 @@ function decodeMember(name: string, text: string): Uint8Array {
  * little-endian) of the points whose order divides eight, with the encodings of two of them that exceed the field.
  */
 function isSmallOrder(point: Uint8Array): boolean {
-  const y = Buffer.from(point)
+  const y = Uint8Array.from(point)
   y[31] = (y[31] ?? 0) & 0x7f
-  return smallOrder.has(y.toString('hex'))
+  return smallOrder.has(Array.from(y, (byte) => byte.toString(16).padStart(2, '0')).join(''))
 }
 
 const smallOrder: ReadonlySet<string> = new Set([

@@ -10,8 +10,10 @@
  * @module
  */
 
-import { hash, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { encodeUtf8, latin1, sha256 } from '#platform'
 import { decode } from './base64url.ts'
+import { concat, readUint32 } from './bytes.ts'
 import { signInput, verifySignature } from './jws.ts'
 import type { ManifestLog } from './manifest.ts'
 import { Refusal } from './refusal.ts'
@@ -83,48 +85,42 @@ export function countersignedMessage(
   root: Uint8Array,
   timestamp = 0,
 ): Uint8Array {
-  const [name, log] = [Buffer.from(witness), Buffer.from(origin)]
-  const message = Buffer.alloc(LABEL.length + 1 + name.length + 8 + 1 + log.length + 16 + HASH_BYTES)
-  let at = LABEL.copy(message)
-  at = message.writeUInt8(name.length, at)
-  at += name.copy(message, at)
-  at = message.writeBigUInt64BE(BigInt(timestamp), at)
-  at = message.writeUInt8(log.length, at)
-  at += log.copy(message, at)
-  at = message.writeBigUInt64BE(BigInt(start), at)
-  at = message.writeBigUInt64BE(BigInt(end), at)
-  message.set(root, at)
-  return message
+  const range = concat(uint64(start), uint64(end))
+  return concat(encodeUtf8('subtree/v1\n\0'), vector(witness), uint64(timestamp), vector(origin), range, root)
 }
 
-const LABEL = Buffer.from('subtree/v1\n\0')
+function uint64(value: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value))
+  return bytes
+}
+
+/** A text after its length, which has one byte. */
+function vector(text: string): Uint8Array {
+  const bytes = encodeUtf8(text)
+  if (bytes.length > 255) throw new RangeError('a name is too long to be signed')
+  return concat(Uint8Array.of(bytes.length), bytes)
+}
 
 /** What receipts name a log and its key by: SHA-256(origin || "\n" || 0xff || name of the format || point), 4 bytes. */
 export function receiptKeyId(origin: string, receiptKey: KeyObject): number {
   const { x = '', y = '' } = receiptKey.export({ format: 'jwk' })
-  const named = Buffer.concat([
-    Buffer.from(`${origin}\n`),
+  const named = concat(
+    encodeUtf8(`${origin}\n`),
     Uint8Array.of(0xff),
-    Buffer.from('countersign/receipt/es256'),
-    Uint8Array.of(0x04),
+    encodeUtf8('countersign/receipt/es256\x04'),
     decode(x),
     decode(y),
-  ])
-  return hash('sha256', named, 'buffer').readUInt32BE(0)
+  )
+  return readUint32(sha256(named))
 }
 
 export function encodeReceipt(receipt: Receipt): Uint8Array {
   const head = [VERSION, 0, 0, 0, 0]
   for (const value of [receipt.serial, receipt.start, receipt.size, receipt.offset]) pushVarint(head, value)
-  const bytes = Buffer.alloc(head.length + receipt.path.length * HASH_BYTES + SIGNATURE_BYTES)
-  bytes.set(head)
-  bytes.writeUInt32BE(receipt.keyId, 1)
-  let at = head.length
-  for (const sibling of [...receipt.path, receipt.signature]) {
-    bytes.set(sibling, at)
-    at += sibling.length
-  }
-  return bytes
+  const bytes = Uint8Array.from(head)
+  new DataView(bytes.buffer).setUint32(1, receipt.keyId)
+  return concat(bytes, ...receipt.path, receipt.signature)
 }
 
 /** Throws `Refusal('receipt_invalid')` for anything that `encodeReceipt` would not have written for a valid subtree. */
@@ -191,10 +187,6 @@ export class VerifiedRoots {
 /** Everything that the signature is over, and the signature itself: any other combination is verified anew. */
 function nameOf({ start, size, signature }: Receipt, root: Uint8Array): string {
   return `${start}+${size}:${latin1(root)}${latin1(signature)}`
-}
-
-function latin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
-  return Buffer.from(buffer, byteOffset, byteLength).toString('latin1')
 }
 
 function pushVarint(bytes: number[], value: number): void {

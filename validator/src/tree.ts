@@ -5,17 +5,12 @@
  * @module
  */
 
-import { hash } from 'node:crypto'
+import { sameBytes, sha256 } from '#platform'
 
 export const HASH_BYTES = 32
 
 /** Hash of the tree without leaves: SHA-256 of nothing. */
 export const emptyRoot: Uint8Array = sha256('')
-
-/** By way of a string: Node makes one in half the time that it takes for a Buffer, and these hashes are what receipts cost. */
-export function sha256(data: string | Uint8Array): Uint8Array {
-  return Buffer.from(hash('sha256', data, 'binary'), 'latin1')
-}
 
 /** Leaf hash, RFC 6962 section 2.1: SHA-256(0x00 || leaf). */
 export function leafHash(leaf: Uint8Array): Uint8Array {
@@ -80,7 +75,7 @@ export function verifyInclusion(
   root: Uint8Array,
 ): boolean {
   const computed = rootFromInclusion(leaf, index, size, path)
-  return computed !== undefined && sameHash(computed, root)
+  return computed !== undefined && sameBytes(computed, root)
 }
 
 /** Whether `proof` shows that the tree of `oldSize` leaves with `oldRoot` is the beginning of the newer one. */
@@ -91,7 +86,7 @@ export function verifyConsistency(
   newRoot: Uint8Array,
   proof: readonly Uint8Array[],
 ): boolean {
-  if (oldSize === 0) return proof.length === 0 && sameHash(oldRoot, emptyRoot)
+  if (oldSize === 0) return proof.length === 0 && sameBytes(oldRoot, emptyRoot)
   return verifySubtreeConsistency({ start: 0, end: oldSize }, oldRoot, newSize, newRoot, proof)
 }
 
@@ -145,7 +140,7 @@ export function verifySubtreeConsistency(
     return [nodeHash(left, inner), nodeHash(left, outer)]
   }
   const [inner, outer] = rebuild(range.start, range.end, size, true)
-  return used === proof.length && sameHash(inner, subtreeHash) && sameHash(outer, root)
+  return used === proof.length && sameBytes(inner, subtreeHash) && sameBytes(outer, root)
 }
 
 /** Hash of the whole subtree of 2^`level` leaves that starts at leaf `index` * 2^`level`. */
@@ -277,9 +272,7 @@ export function peakRanges(size: number): readonly Range[] {
   return ranges
 }
 
-export function sameHash(one: Uint8Array, other: Uint8Array): boolean {
-  return Buffer.compare(one, other) === 0
-}
+export { sameBytes as sameHash }
 
 function half(value: number): number {
   return Math.floor(value / 2)

@@ -15,7 +15,7 @@
  * @module
  */
 
-import { hash } from 'node:crypto'
+import { sha256 } from '#platform'
 import { encode } from './base64url.ts'
 import { BoundedCache } from './cache.ts'
 import type { SecurityEvent } from './claims.ts'
@@ -428,7 +428,7 @@ function hintsOf({
 }: Sender): Pick<Sighting, 'network' | 'agent' | 'fingerprint'> {
   return {
     network,
-    agent: userAgent === undefined ? undefined : encode(hash('sha256', userAgent, 'buffer').subarray(0, 16)),
+    agent: userAgent === undefined ? undefined : encode(sha256(userAgent).subarray(0, 16)),
     fingerprint: match(sightedFingerprint, fingerprint),
   }
 }

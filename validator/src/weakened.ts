@@ -4,11 +4,13 @@
  * @module
  */
 
+import { warn } from '#platform'
+
 /** Whether `option` is given. Throws `TypeError` where it is given without a reason. */
 export function isWeakened(option: symbol, reason: string | undefined, consequence: string): boolean {
   if (reason === undefined) return false
   if (typeof reason !== 'string' || reason === '')
     throw new TypeError(`${String(option.description)} needs its reason`)
-  process.emitWarning(`${consequence}: ${reason}`, { code: 'COUNTERSIGN_WEAKENED' })
+  warn(`${consequence}: ${reason}`)
   return true
 }
