@@ -1,6 +1,6 @@
 /**
- * Self-signed certificates (RFC 5280) for tests, made on the spot, so that no private key lies about. Nothing here is for
- * production.
+ * Certificates (RFC 5280) for tests, made on the spot, so that no private key lies about: self-signed, or by an authority
+ * that was made in the same way. Nothing here is for production.
  * @module
  */
 
@@ -13,33 +13,80 @@ export interface TestCertificate {
   readonly privateKey: string
   /** `x5t#S256`. */
   readonly thumbprint: string
+  /** DER of its name. */
+  readonly subject: Buffer
 }
 
+/** What is otherwise than usual. */
+export interface TestCertificateOptions {
+  /** Who signs it. Left out: it does itself. */
+  readonly issuer?: TestCertificate
+  /** It may sign others. */
+  readonly isAuthority?: boolean
+  /** Milliseconds since the epoch: from when, and until when. */
+  readonly valid?: readonly [number, number]
+  /** What its subject has in front of the common name: each an OID and a value. */
+  readonly attributes?: readonly (readonly [oid: string, value: string])[]
+  /** Its subject alternative names, instead of the name as a DNS name; `ip` has four bytes. */
+  readonly names?: {
+    readonly dns?: string
+    readonly uri?: string
+    readonly email?: string
+    readonly ip?: Buffer
+  }
+  /** What its key is for, by OID. Left out: anything. */
+  readonly purpose?: string
+}
+
+const DAY_MILLISECONDS = 24 * 3600 * 1000
+
 /** Valid from yesterday for two days, by a new key on P-256. */
-export function createTestCertificate(name: string): TestCertificate {
+export function createTestCertificate(name: string, options: TestCertificateOptions = {}): TestCertificate {
+  const { issuer, isAuthority, attributes = [], names = { dns: name }, purpose } = options
+  const [from, until] = options.valid ?? [Date.now() - DAY_MILLISECONDS, Date.now() + DAY_MILLISECONDS]
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const day = 24 * 3600 * 1000
-  const subject = der(0x30, der(0x31, der(0x30, COMMON_NAME, der(0x0c, Buffer.from(name)))))
+  const subject = der(
+    0x30,
+    ...[...attributes, [COMMON_NAME, name] as const].map(([id, value]) =>
+      der(0x31, der(0x30, oid(id), der(0x0c, Buffer.from(value)))),
+    ),
+  )
+  const alternatives = [
+    ...(names.email === undefined ? [] : [der(0x81, Buffer.from(names.email))]),
+    ...(names.dns === undefined ? [] : [der(0x82, Buffer.from(names.dns))]),
+    ...(names.uri === undefined ? [] : [der(0x86, Buffer.from(names.uri))]),
+    ...(names.ip === undefined ? [] : [der(0x87, names.ip)]),
+  ]
+  const extensions = [
+    ...(isAuthority ? [extension(BASIC_CONSTRAINTS, der(0x30, der(0x01, Buffer.from([0xff]))))] : []),
+    ...(purpose === undefined ? [] : [extension(EXTENDED_KEY_USAGE, der(0x30, oid(purpose)))]),
+    ...(alternatives.length === 0 ? [] : [extension(ALTERNATIVE_NAME, der(0x30, ...alternatives))]),
+  ]
   const tbs = der(
     0x30,
     der(0xa0, der(0x02, Buffer.from([2]))),
     // The first bit would make it negative.
     der(0x02, Buffer.from([1]), randomBytes(8)),
-    ECDSA_SHA256,
-    subject,
-    der(0x30, time(Date.now() - day), time(Date.now() + day)),
+    der(0x30, oid(ECDSA_SHA256)),
+    issuer?.subject ?? subject,
+    der(0x30, time(from), time(until)),
     subject,
     publicKey.export({ type: 'spki', format: 'der' }),
-    der(0xa3, der(0x30, der(0x30, ALTERNATIVE_NAME, der(0x04, der(0x30, der(0x82, Buffer.from(name))))))),
+    ...(extensions.length === 0 ? [] : [der(0xa3, der(0x30, ...extensions))]),
   )
-  const signature = der(0x03, Buffer.from([0]), sign('sha256', tbs, privateKey))
-  const certificate = new X509Certificate(der(0x30, tbs, ECDSA_SHA256, signature))
+  const signature = der(0x03, Buffer.from([0]), sign('sha256', tbs, issuer?.privateKey ?? privateKey))
+  const certificate = new X509Certificate(der(0x30, tbs, der(0x30, oid(ECDSA_SHA256)), signature))
   return {
     der: certificate.raw,
     pem: certificate.toString(),
     privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     thumbprint: Buffer.from(certificate.fingerprint256.replaceAll(':', ''), 'hex').toString('base64url'),
+    subject,
   }
+}
+
+function extension(id: string, content: Buffer): Buffer {
+  return der(0x30, oid(id), der(0x04, content))
 }
 
 /** Tag, length, content. */
@@ -50,15 +97,25 @@ function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
   return Buffer.concat([Buffer.from([tag, ...sizes]), content])
 }
 
+/** Seven bits a byte, the first two numbers in one. */
+function oid(id: string): Buffer {
+  const [first = 0, second = 0, ...others] = id.split('.').map(Number)
+  const bytes = [first * 40 + second, ...others].flatMap((number) => {
+    const groups = [number & 0x7f]
+    for (let rest = number >> 7; rest > 0; rest >>= 7) groups.unshift((rest & 0x7f) | 0x80)
+    return groups
+  })
+  return der(0x06, Buffer.from(bytes))
+}
+
 /** UTCTime. */
 function time(milliseconds: number): Buffer {
   const text = new Date(milliseconds).toISOString().slice(2, 19).replace(/[-T:]/g, '')
   return der(0x17, Buffer.from(`${text}Z`))
 }
 
-/** 2.5.4.3 */
-const COMMON_NAME = Buffer.from('0603550403', 'hex')
-/** 2.5.29.17 */
-const ALTERNATIVE_NAME = Buffer.from('0603551d11', 'hex')
-/** 1.2.840.10045.4.3.2 */
-const ECDSA_SHA256 = Buffer.from('300a06082a8648ce3d040302', 'hex')
+const COMMON_NAME = '2.5.4.3'
+const BASIC_CONSTRAINTS = '2.5.29.19'
+const ALTERNATIVE_NAME = '2.5.29.17'
+const EXTENDED_KEY_USAGE = '2.5.29.37'
+const ECDSA_SHA256 = '1.2.840.10045.4.3.2'
