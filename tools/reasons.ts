@@ -145,7 +145,7 @@ const advice: Readonly<Record<Reason, Advice>> = {
   },
   sender_mismatch: {
     means:
-      'The token is bound to a key or certificate and came without proof of it; or this realm takes bound tokens alone.',
+      'The token is bound to a key or certificate and came without proof of it; or it is bound to nothing and this realm takes bound tokens alone, or a proof came with it. The message says whether it is bound.',
     developer: 'Send a DPoP proof, or come with the certificate. For an unbound token: ask for a bound one.',
     operator:
       'Behind a proxy: does it pass on `DPoP`, the certificate, the host? Else a bound token was stolen, and is of no use.',

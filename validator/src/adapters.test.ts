@@ -396,7 +396,7 @@ function table(world: TestWorld): Readonly<Record<string, Row>> {
       world.issue({ claims: { cnf: { jkt: world.keys.consumer.kid } } }),
       401,
       'sender_mismatch',
-      'the token is bound to a key that the sender did not prove',
+      'the sender is not whom the token is for: it is bound to a key that the request does not prove',
     ),
     'T066 the scheme DPoP where nothing checks a proof': {
       headers: ['Authorization', `DPoP ${good}`],

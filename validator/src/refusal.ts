@@ -55,7 +55,7 @@ export const refusals: Readonly<Record<Reason, { readonly status: 401 | 403; rea
   lifetime_too_long: { status: 401, message: 'the token lives longer than its key allows' },
   issued_outside_key_window: { status: 401, message: 'the token was issued while its key was not signing' },
   issued_before_cutoff: { status: 401, message: 'the token was issued before a cutoff that concerns it' },
-  sender_mismatch: { status: 401, message: 'the token is bound to a key that the sender did not prove' },
+  sender_mismatch: { status: 401, message: 'the sender is not whom the token is for' },
   manifest_stale: { status: 401, message: 'the manifest is too old to decide by' },
 }
 

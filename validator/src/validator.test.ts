@@ -521,6 +521,22 @@ for (const [what, cnf, confirmation, expected] of [
   })
 }
 
+test('T066: a refusal tells a token that is bound to a key not proven from one that is bound to nothing', () => {
+  const strict = createValidator({ ...usual, requireBinding: true })
+  for (const [validator, cnf, confirmation, said] of [
+    [strict, { jkt }, undefined, /: it is bound to a key that the request does not prove$/],
+    [strict, undefined, undefined, /: it is bound to nothing, and only bound tokens are taken here$/],
+    [strict, undefined, { jkt }, /: it is bound to nothing, and only bound tokens are taken here$/],
+    [enterprise, undefined, { jkt }, /: it is bound to nothing, and only bound tokens are taken here$/],
+  ] as const) {
+    const token = issue({ claims: { cnf } })
+    assert.throws(() => validator.validate(token, { confirmation }), {
+      reason: 'sender_mismatch',
+      message: said,
+    })
+  }
+})
+
 test('T093 F4 F5: a key of each state, a key of the past and a key that is not known', () => {
   const states = {
     published: 'key_not_active',

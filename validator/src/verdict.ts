@@ -397,8 +397,12 @@ export function checkSender(
   { boundRealms }: Question,
   confirmation: Confirmation | undefined,
 ): void {
-  const unbound = claims.confirmation === undefined && boundRealms.includes(realm)
-  if (unbound || !isSender(claims, confirmation)) throw new Refusal('sender_mismatch', { kid })
+  const isBound = claims.confirmation !== undefined
+  if ((isBound || !boundRealms.includes(realm)) && isSender(claims, confirmation)) return
+  const what = isBound
+    ? 'a key that the request does not prove'
+    : 'nothing, and only bound tokens are taken here'
+  throw new Refusal('sender_mismatch', { kid, hint: `it is bound to ${what}` })
 }
 
 /** A manifest from further in the future than this shows that the own clock is wrong, and no time here can be judged. */
