@@ -43,6 +43,14 @@ export interface Receipt {
 export interface RootSource {
   /** Whether the subtree [start, start + size) of the log has this root, by the witness's own word. No I/O. */
   has(log: ManifestLog, start: number, size: number, root: Uint8Array): boolean
+  /** Hears of a root that it did not have and over which the receipt's own signature is good: of one range there is one. */
+  compare?(log: ManifestLog, start: number, size: number, signed: SignedRoot): void
+}
+
+/** A subtree's root with the signature over it. */
+export interface SignedRoot {
+  readonly root: Uint8Array
+  readonly signature: Uint8Array
 }
 
 /**
@@ -189,13 +197,13 @@ function nameOf({ start, size, signature }: Receipt, root: Uint8Array): string {
   return `${start}+${size}:${latin1(root)}${latin1(signature)}`
 }
 
-function pushVarint(bytes: number[], value: number): void {
+export function pushVarint(bytes: number[], value: number): void {
   let rest = value
   for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80)
   bytes.push(rest)
 }
 
-function readVarint(bytes: Uint8Array, cursor: { at: number }): number {
+export function readVarint(bytes: Uint8Array, cursor: { at: number }): number {
   let value = 0
   for (let scale = 1; ; scale *= 0x80) {
     const byte = bytes[cursor.at++]
