@@ -17,7 +17,7 @@ import type { Cutoff, Manifest, ManifestKey } from '@countersign/validator/manif
 import { foreignName, Members } from '@countersign/validator/members'
 import { verifyStatement } from '@countersign/validator/statement'
 import { Denial } from './denial.ts'
-import { blockForeign, cutOffForeign } from './foreign.ts'
+import { blockForeign, checkForeign, cutOffForeign } from './foreign.ts'
 import { brokenGlass } from './glass.ts'
 import {
   block,
@@ -92,6 +92,7 @@ export function applyCommand<T extends Trust>(
   now: number,
 ): T {
   const { op, by, reason } = command
+  if (command.iss !== undefined) checkForeign(charter, command)
   switch (op) {
     case 'block':
       if (command.iss !== undefined) return withForeign(trust, blockForeign(trust.foreign, command, now))

@@ -196,3 +196,17 @@ test('a command about an issuer that is not ours says what has a meaning there, 
   await authority.command({ op: 'block', iss, kid: own, reason: 'theirs has the same name' })
   assert.equal(authority.key('consumer', 'active').kid, own, 'T031: a key of ours by the same name goes on')
 })
+
+test('T118: a kill that would be acknowledged and reach nothing, since the issuer is ours, is turned down and says how', async (t) => {
+  const authority = await startTestAuthority(t)
+  const { kid: own } = authority.key('enterprise', 'active')
+  const [template = ''] = authority.world.state.charter.realms.get('enterprise')?.issuers ?? []
+  for (const issuer of [template, template.replace('{tenantid}', '22222222-2222-4222-8222-222222222222')]) {
+    const block = await authority.command({ op: 'block', iss: issuer, kid: own, reason: 'stolen' })
+    assert.equal(block.body['error'], 'command_malformed', issuer)
+    assert.match(String(block.body['error_description']), /ours, of the realm enterprise: leave iss out/)
+    const cutoff = await authority.command({ op: 'cutoff', iss: issuer, reason: 'stolen' })
+    assert.equal(cutoff.body['error'], 'command_malformed', issuer)
+  }
+  assert.equal(authority.manifest.version, 1)
+})

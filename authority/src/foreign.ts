@@ -5,15 +5,31 @@
  */
 
 import type { ApprovalDocument, ApprovalTarget } from '@countersign/validator/approval'
+import type { Charter } from '@countersign/validator/charter'
 import {
   FOREIGN_COUNT_MAX,
   type ForeignCutoff,
   type ForeignDenials,
   isOf,
 } from '@countersign/validator/foreign-denials'
+import { fitsIssuer } from '@countersign/validator/scope'
 import type { AuthorisedCommand } from './command.ts'
 import { Denial } from './denial.ts'
 import { CLOCK_SKEW_SECONDS } from './lifecycle.ts'
+
+/**
+ * Throws `Denial` for an issuer of ours: no validator takes it for anybody else's, so that a block would be acknowledged by all
+ * of them and kill nothing.
+ */
+export function checkForeign({ realms }: Pick<Charter, 'realms'>, { iss = '' }: AuthorisedCommand): void {
+  for (const [name, { issuers }] of realms) {
+    if (!issuers.some((template) => template === iss || fitsIssuer(template, iss))) continue
+    throw new Denial(
+      'command_malformed',
+      `this issuer is ours, of the realm ${name}: leave iss out, and name kid, realm or tenant alone`,
+    )
+  }
+}
 
 /** The same object where the key is blocked already: the first reason stays. */
 export function blockForeign(

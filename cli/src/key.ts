@@ -6,6 +6,7 @@
 import { parseArgs } from 'node:util'
 import { type Command, fetchAcks } from '@countersign/authority/client'
 import { dryRun } from './dry-run.ts'
+import { dryRunForeign } from './foreign.ts'
 import { kill, showOperated } from './kill.ts'
 import { migrate } from './migrate.ts'
 import { operate } from './operate.ts'
@@ -104,9 +105,10 @@ async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   const isKill = kills.includes(op)
   if (isDry) {
     if (!isKill) throw new Error(`${op} has no --dry-run`)
-    if (target.iss !== undefined)
-      throw new Error(`${op} --iss has no --dry-run: the log holds no tokens of others`)
-    return dryRun(readSystem(ready), { op, ...target }, { ready, hours: readHours(hours), json })
+    const options = { ready, hours: readHours(hours), json }
+    const { iss } = target
+    if (iss !== undefined) return dryRunForeign(readSystem(ready), { op, ...target, iss }, options)
+    return dryRun(readSystem(ready), { op, ...target }, options)
   }
   if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
   if (replace && target.iss !== undefined)

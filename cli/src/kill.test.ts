@@ -22,6 +22,8 @@ interface Script {
   /** What commands are answered in turn; the last again and again. */
   readonly commands: readonly (readonly [status: number, body: object])[]
   readonly outcome?: string
+  /** What the sentinel has seen of a foreign key; left out, it does not answer. */
+  readonly seen?: () => readonly object[]
 }
 
 const done = [200, { version: 7, changed: true }] as const
@@ -43,6 +45,8 @@ async function kill(t: TestContext, script: Script, args: readonly string[] = []
       given.push({ op, iss, kid: named, jti })
       return answer(status, body)
     }
+    if (path === '/foreign/usage')
+      return script.seen === undefined ? answer(500, {}) : answer(200, { seen: script.seen() })
     if (path === '/acks') return answer(200, { version: 7, validators: [], silent: [] })
     const result = {
       name: 'gateway',
@@ -69,7 +73,8 @@ async function kill(t: TestContext, script: Script, args: readonly string[] = []
   )
   const ready = join(folder, 'ready.json')
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  writeFileSync(ready, JSON.stringify({ authority: { url, operators: [{ id: 'olga', key_file: keyFile }] } }))
+  const authority = { url, operators: [{ id: 'olga', key_file: keyFile }] }
+  writeFileSync(ready, JSON.stringify({ authority, sentinel: { url } }))
   const command = ['key', 'block', '--ready', ready, '--kid', kid, '--reason', 'stolen', ...args]
   const finished: Finished = await countersign(command)
   return { ...finished, given }
@@ -131,9 +136,30 @@ test('R1: a key that is not ours is killed by its issuer and its name, and nothi
   )
   assert.match(stdout, /manifest 7, acknowledged by all/)
   assert.doesNotMatch(stdout, /rotate/)
+  assert.match(stdout, /no canary: nobody here can sign as https:.*\n.*the sentinel does not answer/)
   for (const flag of ['--replace', '--dry-run']) {
     const refused = await kill(t, { commands: [done] }, ['--iss', iss, flag])
     assert.equal(refused.code, 2, flag)
     assert.deepEqual(refused.given, [])
   }
+})
+
+test('R2: of a key that is not ours the first real token that is refused stands for the canary', async (t) => {
+  const iss = 'https://id.example'
+  const row = { issuer: iss, validator: 'orders', tenant: null, tokens: 2 }
+  const seen = (verdict: string, at: number) => ({ ...row, verdict, first_seen_ms: at, last_seen_ms: at })
+  const late = [seen('accepted', Date.now() + 60_000), seen('key_blocked', Date.now() - 60_000)]
+  const none = await kill(t, { commands: [done], seen: () => late }, ['--iss', iss])
+  assert.equal(none.code, 0)
+  assert.match(none.stdout, /no canary: .*\nnone has been seen yet/)
+  let asked = 0
+  const script = {
+    commands: [done],
+    seen: () => (++asked < 2 ? [] : [seen('key_blocked', Date.now())]),
+  }
+  const shown = await kill(t, script, ['--iss', iss])
+  assert.match(shown.stdout, /a real token has been refused for it\n.*\norders +key_blocked +2 +\d+ ms/)
+  const { stdout } = await kill(t, script, ['--iss', iss, '--json'])
+  const { canary, refused } = JSON.parse(stdout)
+  assert.deepEqual([canary, refused[0].validator, refused[0].reason], [null, 'orders', 'key_blocked'])
 })

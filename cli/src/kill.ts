@@ -11,6 +11,7 @@ import {
   type Command,
   fetchProofs,
 } from '@countersign/authority/client'
+import { describeRefusals, watchRefusals } from './foreign.ts'
 import { type Operated, operate } from './operate.ts'
 import type { System } from './ready.ts'
 import { formatTable } from './table.ts'
@@ -30,14 +31,17 @@ const POLL_MILLISECONDS = 20
 
 /** Gives the command, shows what came of it, and sets the exit code. */
 export async function kill(
-  { authority }: System,
+  { authority, sentinel }: System,
   command: Command,
   { operator, replace = false, json = false }: KillOptions,
 ): Promise<void> {
+  const since = Date.now()
   const killed = await operate(authority, command, operator, complainOnce(authority.url))
   if (!json) showOperated(killed)
   // Of somebody else's key nobody here can sign a canary, and nothing of ours takes its place.
-  const kid = command.op === 'cutoff' || command.iss !== undefined ? undefined : command.kid
+  const { iss } = command
+  if (iss !== undefined) return showDenied(sentinel.url, { ...command, iss }, killed, { since, json })
+  const kid = command.op === 'cutoff' ? undefined : command.kid
   const replaced = kid !== undefined && replace ? await letNextTakeOver(authority, kid, operator) : undefined
   const canaries = kid === undefined ? undefined : await waitForCanaries(authority.url, killed.version, kid)
   if (json) {
@@ -53,6 +57,19 @@ export async function kill(
     canaries?.every(({ outcome }) => outcome === 'refused' || outcome === 'unreachable') ?? true
   if (killed.silent.length > 0 || replaced?.error !== undefined || !isProven)
     process.exitCode = INCOMPLETE_EXIT
+}
+
+async function showDenied(
+  sentinel: string,
+  denied: Command & { readonly iss: string },
+  killed: Operated,
+  { since, json }: { readonly since: number; readonly json: boolean },
+): Promise<void> {
+  const refused = await watchRefusals(sentinel, denied, since)
+  const result = { op: denied.op, ...killed, canary: null, refused: refused ?? null }
+  if (json) print(JSON.stringify(result, undefined, 2))
+  else for (const line of describeRefusals(denied, refused)) print(line)
+  if (killed.silent.length > 0) process.exitCode = INCOMPLETE_EXIT
 }
 
 /** What the gateways made of the killed key. Throws where the authority does not say in time. */

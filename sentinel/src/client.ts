@@ -5,11 +5,13 @@
 
 import { createEventParser } from '@countersign/validator/event-stream'
 import type { Alert } from './alert.ts'
+import type { ForeignUsage } from './foreign-usage.ts'
 import type { Incident } from './incidents.ts'
 import type { KeyUsage } from './usage.ts'
 
 export type { Alert, AlertReason, Rule, Severity } from './alert.ts'
 export { sentinelConfig } from './config.ts'
+export type { ForeignUsage } from './foreign-usage.ts'
 export type { Incident } from './incidents.ts'
 export type { KeyUsage } from './usage.ts'
 
@@ -31,6 +33,21 @@ export async function fetchUsage(sentinel: string, kid: string, hours: number): 
   const response = await fetch(new URL(`/keys/${kid}/usage?hours=${hours}`, sentinel), { redirect: 'error' })
   if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
   return (await response.json()) as KeyUsage
+}
+
+/** The same for an issuer that is not ours, of what validators saw alone. */
+export async function fetchForeignUsage(
+  sentinel: string,
+  { iss, kid, hours }: { readonly iss: string; readonly kid?: string | undefined; readonly hours: number },
+  signal?: AbortSignal,
+): Promise<ForeignUsage> {
+  const query = new URLSearchParams({ iss, ...(kid !== undefined && { kid }), hours: String(hours) })
+  const response = await fetch(new URL(`/foreign/usage?${query}`, sentinel), {
+    redirect: 'error',
+    ...(signal && { signal }),
+  })
+  if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
+  return (await response.json()) as ForeignUsage
 }
 
 /** An alert as it was raised (`isNew`), or one whose count has doubled. */

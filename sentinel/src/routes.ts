@@ -8,6 +8,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { Alarm } from './alarm.ts'
 import type { Alert } from './alert.ts'
+import { foreignUsageOf } from './foreign-usage.ts'
 import { listIncidents } from './incidents.ts'
 import type { Metrics } from './metrics.ts'
 import type { Database } from './store.ts'
@@ -43,6 +44,11 @@ const page = z.object({
 })
 
 const usageQuery = z.object({ hours: z.coerce.number().min(0).max(HOURS_MAX).default(HOURS_DEFAULT) })
+/** What others call themselves and their keys, as a manifest may have it. */
+const foreignName = z.string().min(1).max(512)
+const foreignQuery = usageQuery
+  .extend({ iss: foreignName.optional(), kid: foreignName.optional() })
+  .refine(({ iss, kid }) => iss !== undefined || kid !== undefined)
 const keyParams = z.object({ kid: z.string().regex(/^[A-Za-z0-9_-]{43}$/) })
 
 export function addRoutes(http: FastifyInstance, desk: Desk): void {
@@ -73,6 +79,15 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     if (!named.success || !asked.success)
       return reply.code(400).send({ error: 'invalid_request', error_description: 'kid, hours' })
     const usage = await usageOf(database, named.data.kid, asked.data.hours, desk.now())
+    return reply.header('cache-control', 'no-store').send(usage)
+  })
+
+  http.get('/foreign/usage', async ({ query }, reply) => {
+    const asked = foreignQuery.safeParse(query)
+    if (!asked.success)
+      return reply.code(400).send({ error: 'invalid_request', error_description: 'iss, kid, hours' })
+    const { iss, kid, hours } = asked.data
+    const usage = await foreignUsageOf(database, { iss, kid, hours }, desk.now())
     return reply.header('cache-control', 'no-store').send(usage)
   })
 

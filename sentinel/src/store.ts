@@ -84,7 +84,10 @@ export function openStore(file: string): Promise<Database> {
   return openDatabase<Tables>(file, migrations)
 }
 
-/** Reports past the age at which they are still taken in, and what was accepted, found in the log, and long ago. */
+/**
+ * Reports past the age at which they are still taken in; and what was accepted long ago and found in the log, or, being
+ * somebody else's, stands in none.
+ */
 export async function forgetOld(database: Database, retentionDays: number, nowMs: number): Promise<void> {
   await database
     .deleteFrom('reports')
@@ -93,7 +96,9 @@ export async function forgetOld(database: Database, retentionDays: number, nowMs
   const oldMs = nowMs - retentionDays * DAY_MILLISECONDS
   await database
     .deleteFrom('sightings')
-    .where('logged', '=', 'found')
+    .where(({ and, eb, or }) =>
+      or([eb('logged', '=', 'found'), and([eb('verdict', '=', 'accepted'), eb('logged', 'is', null)])]),
+    )
     .where('received_ms', '<', oldMs)
     .execute()
   await database
