@@ -4,7 +4,9 @@
  * @module
  */
 
-import { hash, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { sha256 } from '#platform'
+import { encode } from './base64url.ts'
 import {
   countersignDocument,
   DocumentRefusal,
@@ -101,7 +103,7 @@ export const tenantId = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
  */
 export function verifyCharter(document: unknown, under: TrustAnchor | Charter): Charter {
   const { payload, payloadSegment } = verifyDocument(document, CHARTER_TYPE, under.operators, under.threshold)
-  const charter = { ...parseCharter(payload), sha256: hash('sha256', payloadSegment, 'base64url') }
+  const charter = { ...parseCharter(payload), sha256: encode(sha256(payloadSegment)) }
   const before = 'version' in under ? under : undefined
   if (charter.version !== (before?.version ?? 0) + 1) {
     throw new DocumentRefusal('version_mismatch', 'the charter is not the next one')

@@ -11,11 +11,14 @@
  * @module
  */
 
-import { type KeyObject, sign, verify } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { encodeUtf8, signNow } from '#platform'
+import { concat } from './bytes.ts'
 import type { CharterWitness } from './charter.ts'
-import { importPublicJwk } from './jws.ts'
+import { type Algorithm, importPublicJwk, verifySignature } from './jws.ts'
 import {
   ed25519Verifier,
+  encodeBase64,
   keyIdOf,
   NoteRefusal,
   type NoteSigner,
@@ -87,7 +90,7 @@ export function parseCheckpoint(text: string): Checkpoint {
 }
 
 export function formatCheckpoint({ origin, size, root }: Checkpoint): string {
-  return `${origin}\n${size}\n${Buffer.from(root).toString('base64')}\n`
+  return `${origin}\n${size}\n${encodeBase64(root)}\n`
 }
 
 /** The verifier for a verifier key of any of the three types. Throws `NoteRefusal('malformed')`. */
@@ -115,7 +118,7 @@ export function cosignatureVerifier(name: string, publicKey: KeyObject): NoteVer
   const verifyTimed = (text: string, signature: Uint8Array): boolean => {
     if (!isTimed(signature)) return false
     const message = cosignedMessage(publicKey, name, text, readTime(signature))
-    return verify(null, message, publicKey, signature.subarray(TIME_BYTES))
+    return verifySignature(algorithmOf(publicKey), publicKey, message, signature.subarray(TIME_BYTES))
   }
   return { name, keyId: cosignatureKeyId(name, publicKey), verify: verifyTimed }
 }
@@ -127,9 +130,10 @@ export function cosignatureSigner(
   nowSeconds: number,
 ): NoteSigner {
   const signTimed = (text: string): Uint8Array => {
-    const time = Buffer.alloc(TIME_BYTES)
-    time.writeBigUInt64BE(BigInt(nowSeconds))
-    return Buffer.concat([time, sign(null, cosignedMessage(publicKey, name, text, nowSeconds), privateKey)])
+    const time = new Uint8Array(TIME_BYTES)
+    new DataView(time.buffer).setBigUint64(0, BigInt(nowSeconds))
+    const message = cosignedMessage(publicKey, name, text, nowSeconds)
+    return concat(time, signNow(algorithmOf(publicKey), privateKey, message))
   }
   return { name, keyId: cosignatureKeyId(name, publicKey), sign: signTimed }
 }
@@ -143,9 +147,13 @@ function cosignatureKeyId(name: string, publicKey: KeyObject): number {
 }
 
 function cosignedMessage(publicKey: KeyObject, name: string, text: string, time: number): Uint8Array {
-  if (isEd25519(publicKey)) return Buffer.from(`cosignature/v1\ntime ${time}\n${text}`)
+  if (isEd25519(publicKey)) return encodeUtf8(`cosignature/v1\ntime ${time}\n${text}`)
   const { origin, size, root } = parseCheckpoint(text)
   return countersignedMessage(name, origin, { start: 0, end: size }, root, time)
+}
+
+function algorithmOf(key: KeyObject): Algorithm {
+  return isEd25519(key) ? 'EdDSA' : 'ML-DSA-44'
 }
 
 function isEd25519(key: KeyObject): boolean {
@@ -159,7 +167,7 @@ function isTimed(signature: Uint8Array): boolean {
 
 /** Times beyond what a number holds exactly are not times; zero is refused by whoever asks for one. */
 function readTime(signature: Uint8Array): number {
-  const time = Buffer.from(signature.subarray(0, TIME_BYTES)).readBigUInt64BE()
+  const time = new DataView(signature.buffer, signature.byteOffset).getBigUint64(0)
   return time <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(time) : 0
 }
 

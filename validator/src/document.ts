@@ -10,7 +10,8 @@
  * @module
  */
 
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { encodeUtf8, publicJwkOf } from '#platform'
 import { decode, encode } from './base64url.ts'
 import { isObject, type JsonObject, type JsonValue, parseObject } from './json.ts'
 import {
@@ -22,6 +23,7 @@ import {
   signInput,
   verifySignature,
 } from './jws.ts'
+import { each, Suspension } from './suspension.ts'
 import { type Passkey, type PasskeyHeader, verifyAssertion } from './webauthn.ts'
 
 export interface DocumentSignature {
@@ -90,10 +92,8 @@ export function verifyDocument(
   const known = new Map(people.map((signer) => [importOnce(signer.jwk).kid, signer]))
   // Count distinct keys, not signature lines: one key repeated must not meet a threshold of two.
   const signers = new Map<string, ProtectedHeader>()
-  for (const line of signatures) {
-    const { kid, header } = verifyLine(line, payloadSegment, type, known)
+  for (const { kid, header } of each(signatures, (line) => verifyLine(line, payloadSegment, type, known)))
     signers.set(kid, header)
-  }
   if (signers.size < threshold) throw new DocumentRefusal('not_approved', 'too few keys signed the document')
   return { payload: readPayload(payloadSegment), payloadSegment, signers }
 }
@@ -115,7 +115,7 @@ export function readPayload(payloadSegment: string): JsonObject {
 
 /** The payload segment of a document still to be signed. */
 export function encodePayload(payload: object): string {
-  return encode(Buffer.from(JSON.stringify(payload)))
+  return encode(encodeUtf8(JSON.stringify(payload)))
 }
 
 /** Signs a payload segment with each key. `extra` joins the protected headers. */
@@ -173,7 +173,7 @@ const halves = new WeakMap<KeyObject, ImportedKey>()
 export function publicHalf(privateKey: KeyObject): ImportedKey {
   let half = halves.get(privateKey)
   if (half === undefined) {
-    half = importPublicJwk(createPublicKey(privateKey).export({ format: 'jwk' }))
+    half = importPublicJwk(publicJwkOf(privateKey))
     halves.set(privateKey, half)
   }
   return half
@@ -200,7 +200,7 @@ export function refuseAs<Result>(
   try {
     return read()
   } catch (error) {
-    if (error instanceof DocumentRefusal) throw error
+    if (error instanceof DocumentRefusal || error instanceof Suspension) throw error
     throw new DocumentRefusal(flaw, `${where}: ${(error as Error).message}`)
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { hash, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { sha256 } from '#platform'
 import { type ApprovalDocument, type ApprovalTarget, readApproval } from './approval.ts'
 import {
   type AttestedKey,
@@ -196,7 +197,7 @@ export function signManifest(payloadSegment: string, receipt: Uint8Array, key: K
 
 /** What freshness and acknowledgements name a manifest by, so that they stand for its content and not its number. */
 export function manifestSha256({ payload }: Pick<ManifestDocument, 'payload'>): string {
-  return hash('sha256', payload, 'base64url')
+  return encode(sha256(payload))
 }
 
 /** Reads a manifest's payload against the charter, whoever signed it, or nobody yet. Throws `DocumentRefusal`. */

@@ -6,6 +6,7 @@
 
 import { DocumentRefusal } from './document.ts'
 import { isObject, type JsonObject, type JsonValue } from './json.ts'
+import { each } from './suspension.ts'
 
 /** Later than this, a number of seconds is a number of milliseconds. */
 export const SECONDS_MAX = 2 ** 36
@@ -62,7 +63,7 @@ export class Members {
     if (!Array.isArray(value) || value.length < least || value.length > most) {
       throw new DocumentRefusal('malformed', `${this.at(name)} is not a list of a length in its range`)
     }
-    return (value as readonly JsonValue[]).map((item, index) => read(item, `${this.at(name)}[${index}]`))
+    return each(value as readonly JsonValue[], (item, index) => read(item, `${this.at(name)}[${index}]`))
   }
 
   /** A list that is read as a set: nothing stands in it twice. */

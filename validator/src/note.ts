@@ -9,9 +9,11 @@
  * @module
  */
 
-import { hash, type KeyObject, sign, verify } from 'node:crypto'
-import { decode } from './base64url.ts'
-import { importPublicJwk } from './jws.ts'
+import type { KeyObject } from 'node:crypto'
+import { decodeBase64url, decodeUtf8, encodeUtf8, sha256, signNow } from '#platform'
+import { decode, encode } from './base64url.ts'
+import { concat, readUint32 } from './bytes.ts'
+import { importPublicJwk, verifySignature } from './jws.ts'
 
 /** A note is refused: not one, or signed by nobody that is known, or a known key's signature is wrong. */
 export class NoteRefusal extends Error {
@@ -90,7 +92,7 @@ export function parseNote(note: string | Uint8Array): { text: string; lines: rea
 /** Writes a note: the text, which ends in a newline, and a line for each signer. */
 export function signNote(text: string, signers: readonly NoteSigner[]): string {
   const lines = signers.map(({ name, keyId, sign }) => {
-    return `— ${name} ${Buffer.concat([uint32(keyId), sign(text)]).toString('base64')}\n`
+    return `— ${name} ${encodeBase64(concat(uint32(keyId), sign(text)))}\n`
   })
   return `${text}\n${lines.join('')}`
 }
@@ -108,7 +110,7 @@ export interface Vkey {
 
 export function formatVkey({ name, type, publicKey }: Vkey): string {
   const id = keyIdOf({ name, type, publicKey }).toString(16).padStart(8, '0')
-  return `${name}+${id}+${Buffer.concat([Uint8Array.of(type), rawKey(publicKey)]).toString('base64')}`
+  return `${name}+${id}+${encodeBase64(concat(Uint8Array.of(type), rawKey(publicKey)))}`
 }
 
 /** Throws `NoteRefusal('malformed')`, also where the key id is not that of the key. */
@@ -126,19 +128,18 @@ export function parseVkey(vkey: string): Vkey {
 
 /** SHA-256(name || "\n" || type || public key), first four bytes: so one key can serve two types apart. */
 export function keyIdOf({ name, type, publicKey }: Vkey): number {
-  const named = Buffer.concat([Buffer.from(`${name}\n`), Uint8Array.of(type), rawKey(publicKey)])
-  return hash('sha256', named, 'buffer').readUInt32BE(0)
+  return readUint32(sha256(concat(encodeUtf8(`${name}\n`), Uint8Array.of(type), rawKey(publicKey))))
 }
 
 /** Plain Ed25519 over the text. */
 export function ed25519Verifier(name: string, publicKey: KeyObject): NoteVerifier {
   const keyId = keyIdOf({ name, type: signatureTypes.ed25519, publicKey })
-  return { name, keyId, verify: (text, signature) => verify(null, Buffer.from(text), publicKey, signature) }
+  return { name, keyId, verify: (text, signature) => verifySignature('EdDSA', publicKey, text, signature) }
 }
 
 export function ed25519Signer(name: string, publicKey: KeyObject, privateKey: KeyObject): NoteSigner {
   const keyId = keyIdOf({ name, type: signatureTypes.ed25519, publicKey })
-  return { name, keyId, sign: (text) => sign(null, Buffer.from(text), privateKey) }
+  return { name, keyId, sign: (text) => signNow('EdDSA', privateKey, text) }
 }
 
 function parseLine(line: string): SignatureLine {
@@ -147,22 +148,26 @@ function parseLine(line: string): SignatureLine {
   const [, name = '', encoded = ''] = match
   const bytes = readBase64(encoded)
   if (bytes.length < 5) throw malformed()
-  return { name, keyId: bytes.readUInt32BE(0), signature: bytes.subarray(4) }
+  return { name, keyId: readUint32(bytes), signature: bytes.subarray(4) }
 }
 
 /** RFC 4648, section 4, in the one form that an encoder writes. Throws `NoteRefusal('malformed')`. */
-export function readBase64(text: string): Buffer {
-  const bytes = Buffer.from(text, 'base64')
-  if (bytes.toString('base64') !== text) throw malformed()
+export function readBase64(text: string): Uint8Array {
+  const match = /^([A-Za-z0-9+/]*)={0,2}$/.exec(text)
+  const bytes = decodeBase64url((match?.[1] ?? '!').replaceAll('+', '-').replaceAll('/', '_'))
+  if (bytes === undefined || encodeBase64(bytes) !== text) throw malformed()
   return bytes
 }
 
+export function encodeBase64(bytes: Uint8Array): string {
+  const text = encode(bytes).replaceAll('-', '+').replaceAll('_', '/')
+  return text.padEnd(Math.ceil(text.length / 4) * 4, '=')
+}
+
 function readUtf8(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch {
-    throw malformed()
-  }
+  const text = decodeUtf8(bytes)
+  if (text === undefined) throw malformed()
+  return text
 }
 
 function rawKey(publicKey: KeyObject): Uint8Array {
@@ -171,7 +176,7 @@ function rawKey(publicKey: KeyObject): Uint8Array {
 }
 
 function importRaw(type: SignatureType, raw: Uint8Array): KeyObject {
-  const text = Buffer.from(raw).toString('base64url')
+  const text = encode(raw)
   const jwk =
     type === signatureTypes.cosignatureMlDsa44
       ? { kty: 'AKP', alg: 'ML-DSA-44', pub: text }
@@ -184,8 +189,8 @@ function importRaw(type: SignatureType, raw: Uint8Array): KeyObject {
 }
 
 function uint32(value: number): Uint8Array {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32BE(value)
+  const bytes = new Uint8Array(4)
+  new DataView(bytes.buffer).setUint32(0, value)
   return bytes
 }
 

@@ -93,8 +93,15 @@ export function countersignedMessage(
   root: Uint8Array,
   timestamp = 0,
 ): Uint8Array {
-  const range = concat(uint64(start), uint64(end))
-  return concat(encodeUtf8('subtree/v1\n\0'), vector(witness), uint64(timestamp), vector(origin), range, root)
+  return concat(
+    encodeUtf8('subtree/v1\n\0'),
+    vector(witness),
+    uint64(timestamp),
+    vector(origin),
+    uint64(start),
+    uint64(end),
+    root,
+  )
 }
 
 function uint64(value: number): Uint8Array {

@@ -217,9 +217,15 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
       return validated
     } catch (error) {
       if (error instanceof Refusal && onSighting !== undefined) {
-        const mayVerify = (): boolean => mayInvestigate(world.now)
+        let isInvestigated = false
+        const mayVerify = (): boolean => {
+          isInvestigated = mayInvestigate(world.now)
+          return isInvestigated
+        }
         if (findings.isForeign) investigateForeign(findings, error.reason, mayVerify)
         else investigate(findings, world, mayVerify)
+        // Afterwards: a verdict that has to wait for a signature begins again.
+        if (isInvestigated) investigationCount++
         onSighting(sightingOf(error.reason, findings, world, sender))
       }
       throw error
@@ -250,7 +256,7 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
       investigationSecond = second
       investigationCount = 0
     }
-    return ++investigationCount <= INVESTIGATIONS_PER_SECOND_MAX
+    return investigationCount < INVESTIGATIONS_PER_SECOND_MAX
   }
 
   function decide(token: string, sender?: Sender): Decision {

@@ -11,8 +11,9 @@
  * @module
  */
 
-import { hash, verify } from 'node:crypto'
+import { sameBytes, sha256 } from '#platform'
 import { decode, encode } from './base64url.ts'
+import { concat } from './bytes.ts'
 import { type JsonObject, parseObject } from './json.ts'
 import { type ImportedKey, verifySignature } from './jws.ts'
 
@@ -38,7 +39,7 @@ export class InvalidAssertion extends Error {
 
 /** The challenge under which a passkey signs what a key file would sign as `signingInput`. */
 export function challengeOf(signingInput: string): Uint8Array {
-  return hash('sha256', signingInput, 'buffer')
+  return sha256(signingInput)
 }
 
 /** Throws `InvalidAssertion` unless the passkey with this key signed `signingInput`, its holder verified. */
@@ -53,7 +54,7 @@ export function verifyAssertion(
   const authenticatorData = decodeMember(header.authenticator_data, 'authenticator data')
   checkClientData(parseClientData(clientData), passkey, encode(challengeOf(signingInput)))
   checkAuthenticatorData(authenticatorData, passkey)
-  const signed = Buffer.concat([authenticatorData, hash('sha256', clientData, 'buffer')])
+  const signed = concat(authenticatorData, sha256(clientData))
   if (!isSignature(key, signed, decodeMember(signature, 'signature'))) {
     throw new InvalidAssertion('is not signed by the key of its operator')
   }
@@ -74,12 +75,12 @@ function checkClientData(clientData: JsonObject, { origins }: Passkey, challenge
  * Steps 15 to 19. The count of signatures is not looked at: whoever verifies here remembers none, and passkeys that are
  * in step across devices count nothing.
  */
-function checkAuthenticatorData(data: Buffer, { rpId }: Passkey): void {
+function checkAuthenticatorData(data: Uint8Array, { rpId }: Passkey): void {
   const flags = data[RP_ID_HASH_BYTES]
   if (flags === undefined || data.length < FIXED_BYTES) {
     throw new InvalidAssertion('has authenticator data that is cut short')
   }
-  if (!data.subarray(0, RP_ID_HASH_BYTES).equals(hash('sha256', rpId, 'buffer'))) {
+  if (!sameBytes(data.subarray(0, RP_ID_HASH_BYTES), sha256(rpId))) {
     throw new InvalidAssertion('is for another relying party')
   }
   if ((flags & USER_PRESENT) === 0) throw new InvalidAssertion('was made with nobody present')
@@ -96,8 +97,29 @@ function checkAuthenticatorData(data: Buffer, { rpId }: Passkey): void {
 
 /** WebAuthn writes ECDSA signatures in DER, where JOSE writes r || s (section 6.5.5). */
 function isSignature({ algorithm, key }: ImportedKey, signed: Uint8Array, signature: Uint8Array): boolean {
-  if (algorithm === 'ES256') return verify('sha256', signed, key, signature)
-  return verifySignature(algorithm, key, signed, signature)
+  const raw = algorithm === 'ES256' ? fromDer(signature) : signature
+  return raw !== undefined && verifySignature(algorithm, key, signed, raw)
+}
+
+/**
+ * r || s of an ECDSA signature in DER (RFC 3279, section 2.2.3), undefined for what has another form: two integers, each in its
+ * shortest form, at most as long as the curve's, and nothing more.
+ *
+ *     0x30 length 0x02 length r 0x02 length s
+ */
+function fromDer(der: Uint8Array): Uint8Array | undefined {
+  const raw = new Uint8Array(64)
+  let at = 2
+  for (const end of [32, 64]) {
+    const [tag, length = 0, first = 0, second = 0] = der.subarray(at, at + 4)
+    const integer = der.subarray(at + 2, at + 2 + length)
+    const isShortest = first < 0x80 && (first > 0 || second >= 0x80 || length === 1)
+    const digits = integer.subarray(length > 1 && first === 0 ? 1 : 0)
+    if (tag !== 0x02 || length === 0 || !isShortest || digits.length > 32) return undefined
+    raw.set(digits, end - digits.length)
+    at += 2 + length
+  }
+  return der[0] === 0x30 && der[1] === der.length - 2 && at === der.length ? raw : undefined
 }
 
 function parseClientData(bytes: Uint8Array): JsonObject {
@@ -108,9 +130,9 @@ function parseClientData(bytes: Uint8Array): JsonObject {
   }
 }
 
-function decodeMember(text: string, name: string): Buffer {
+function decodeMember(text: string, name: string): Uint8Array {
   try {
-    return Buffer.from(decode(text))
+    return decode(text)
   } catch {
     throw new InvalidAssertion(`has ${name} that is not base64url`)
   }

@@ -1,0 +1,46 @@
+/**
+ * A signature whose answer is not known yet, where nobody can be asked on the spot: thrown through whatever is being decided,
+ * which has to end there as if it had never begun. It is no error and no refusal, and says nothing about any token. See settle.ts.
+ * @module
+ */
+
+import type { KeyObject } from 'node:crypto'
+import type { Algorithm } from './jws.ts'
+
+/** Whether the holder of `key` signed `input`. */
+export interface SignatureQuestion {
+  readonly algorithm: Algorithm
+  readonly key: KeyObject
+  readonly input: string | Uint8Array
+  readonly signature: Uint8Array
+}
+
+export class Suspension {
+  readonly questions: readonly SignatureQuestion[]
+  constructor(questions: readonly SignatureQuestion[]) {
+    this.questions = questions
+  }
+}
+
+/**
+ * `run` for each item, as `map` does. Where one has to wait for a signature, the others are asked for theirs as well, so that
+ * a long list waits once; what is wrong with a later one comes to light when the earlier ones are known.
+ */
+export function each<Item, Result>(
+  items: readonly Item[],
+  run: (item: Item, index: number) => Result,
+): readonly Result[] {
+  const questions: SignatureQuestion[] = []
+  const results: Result[] = []
+  for (const [index, item] of items.entries()) {
+    try {
+      results.push(run(item, index))
+    } catch (thrown) {
+      if (thrown instanceof Suspension) questions.push(...thrown.questions)
+      else if (questions.length === 0) throw thrown
+      else break
+    }
+  }
+  if (questions.length > 0) throw new Suspension(questions)
+  return results
+}
