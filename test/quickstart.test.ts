@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -17,7 +17,7 @@ import { type RunningSystem, startSystem } from '../cli/src/client.ts'
 import { root } from '../tools/source.ts'
 import { blocksOf, compilePrograms, freePort, prepareFolder } from './blocks.ts'
 
-const pages = ['express', 'fastify', 'hono', 'koa', 'node', 'websocket', 'sse'] as const
+const pages = ['express', 'fastify', 'hono', 'koa', 'node', 'websocket', 'sse', 'bound'] as const
 type Page = (typeof pages)[number]
 
 const PAGE_LINES_MAX = 65
@@ -68,6 +68,15 @@ for (const page of ['express', 'fastify', 'hono', 'koa', 'node'] as const) {
   })
 }
 
+test('T066 T150 T156: the client of the page of bound tokens is admitted with its proof, and with nothing less', async () => {
+  const { port, cwd } = await start('bound')
+  const [command = ''] = blocks('bound', 'sh')
+  const [, obtain = ''] = blocks('README', 'sh')
+  const client = obtain.replace(/^ready=.*$/m, `ready=${join(folder, '.countersign/ready.json')}`)
+  const [said] = blocks('bound', 'text')
+  assert.equal(await bash(`${client}\n${command.replace('3000', String(port))}`, cwd), said)
+})
+
 test('T252: the socket and the stream of the pages end once the key is blocked, and every server refuses', async () => {
   const [socket, stream] = await Promise.all([follow('websocket'), follow('sse')])
   assert.match(await socket.line(), /: hello$/)
@@ -102,7 +111,7 @@ function layOut(page: Page): void {
 async function start(page: Page): Promise<Started> {
   const port = await freePort()
   const cwd = join(folder, page)
-  for (const file of ['server.ts', ...(page === 'websocket' ? ['client.ts'] : [])])
+  for (const file of ['server.ts', 'client.ts'].filter((name) => existsSync(join(cwd, name))))
     writeFileSync(join(cwd, file), readFileSync(join(cwd, file), 'utf8').replaceAll('3000', String(port)))
   const child = spawn(process.execPath, ['server.ts'], { cwd, stdio: ['ignore', 'pipe', 'inherit'] })
   const started = { port, cwd, child }
