@@ -38,6 +38,9 @@ export const entries: Readonly<Record<string, string>> = {
   './testing': 'testing',
 }
 
+/** Modules that no import names: what `#platform` is where Node is not. */
+const alternatives = ['platform-web']
+
 /** The oldest Node that the package runs on: the first with `crypto.hash`. Tested on it where the machine has one. */
 export const NODE_OLDEST = '20.12'
 
@@ -115,13 +118,13 @@ function compilerOptions(folder: string): object {
       outDir: join(folder, MODULES),
     },
     include: [],
-    files: Object.values(entries).map((name) => join(sources, `${name}.ts`)),
+    files: [...Object.values(entries), ...alternatives].map((name) => join(sources, `${name}.ts`)),
   }
 }
 
 function manifest(repository: string | undefined): object {
   const workspace = JSON.parse(readFileSync(join(root, 'validator/package.json'), 'utf8'))
-  const { name, version, description, license, peerDependencies, peerDependenciesMeta } = workspace
+  const { name, version, description, license, imports, peerDependencies, peerDependenciesMeta } = workspace
   return {
     name,
     version,
@@ -131,7 +134,7 @@ function manifest(repository: string | undefined): object {
     ...(repository !== undefined && { repository: { type: 'git', url: repository, directory: 'validator' } }),
     type: 'module',
     sideEffects: false,
-    imports: { '#platform': `./${MODULES}/platform.js` },
+    imports: compiled(imports),
     engines: { node: `>=${NODE_OLDEST}` },
     exports: Object.fromEntries(
       Object.entries(entries).map(([path, module]) => [
@@ -144,6 +147,12 @@ function manifest(repository: string | undefined): object {
     peerDependenciesMeta,
     publishConfig: { access: 'public', provenance: true },
   }
+}
+
+/** Modules by their conditions, as they are named in the package. */
+function compiled(value: string | Readonly<Record<string, string>>): unknown {
+  if (typeof value === 'string') return value.replace(/^\.\/src\/(.*)\.ts$/, `./${MODULES}/$1.js`)
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, compiled(inner)]))
 }
 
 if (import.meta.main) {
