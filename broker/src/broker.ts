@@ -65,7 +65,10 @@ export async function startBroker(
   })
   const servers: LineServer[] = []
   const issuers = new Map<string, Issue>()
-  for (const [realm, { signers }] of realms) {
+  const remotes = new Map<string, RemoteRealm>()
+  const manifest = (): Manifest | undefined => follower.state?.manifest
+  /** Lets the issuer of a realm in, whose signers are there. */
+  async function admit(realm: string, { signers }: Realm, socket: string): Promise<void> {
     const issue: Issue = batch<SigningRequest, Issued>(
       (requests) =>
         issueBatch(requests, {
@@ -76,9 +79,11 @@ export async function startBroker(
         }),
       limits,
     )
+    servers.push(await serveLines(socket, realmMethods(issue)))
     issuers.set(realm, issue)
-    servers.push(await serveLines(config.realms[realm]?.socket ?? '', realmMethods(issue)))
+    remotes.set(realm, remoteRealm(realm, signers, { issue, witness, manifest }))
   }
+  for (const [realm, its] of realms) await admit(realm, its, config.realms[realm]?.socket ?? '')
   const canary = async (request: CanaryRequest): Promise<{ token: string }> => {
     const key = readCanaryRequest(request, follower.state?.manifest)
     const issue = issuers.get(key.realm)
@@ -91,6 +96,14 @@ export async function startBroker(
   const reload = (): Promise<void> => {
     const reloaded = reloading.then(async () => {
       const now = reread()
+      for (const [realm, its] of await startAdded(realms, now, log)) {
+        if (follower.documents !== undefined) its.signers.trust(follower.documents)
+        await admit(realm, its, now.realms[realm]?.socket ?? '').catch(async (error) => {
+          await its.signers.stop()
+          throw error
+        })
+        realms.set(realm, its)
+      }
       await reloadKeystores(realms, now, log)
       reloadRemote(remote, now)
     })
@@ -98,9 +111,7 @@ export async function startBroker(
     return reloaded
   }
   servers.push(await serveLines(config.admin_socket, { ...adminMethods(realms, reload), canary }))
-  const manifest = (): Manifest | undefined => follower.state?.manifest
-  if (config.remote !== undefined)
-    remote = await serveRemote(config.remote, remoteRealms(realms, issuers, witness, manifest), log)
+  if (config.remote !== undefined) remote = await serveRemote(config.remote, remotes, log)
   return {
     ready: { realms: [...realms.keys()], ...(remote && { remote: { port: remote.port } }) },
     reload,
@@ -121,7 +132,7 @@ interface Realm {
   readonly byKeystore: Map<string, SupervisedSigner>
 }
 
-async function startRealms(config: BrokerConfig, log: Logger): Promise<ReadonlyMap<string, Realm>> {
+async function startRealms(config: BrokerConfig, log: Logger): Promise<Map<string, Realm>> {
   const wanted = Object.entries(config.realms).flatMap(([realm, { keystores }]) =>
     keystores.map((keystore) => ({ realm, keystore })),
   )
@@ -185,12 +196,12 @@ async function reloadKeystores(
     if (wanted === undefined)
       throw new LineError(
         'malformed',
-        `${realm} is gone from the configuration; only its keystores can change`,
+        `${realm} is gone from the configuration; a realm ends with the broker`,
       )
     for (const keystore of wanted) {
       if (byKeystore.has(nameOf(keystore))) continue
       const signer = await startOne(realm, keystore, config, log).catch((error: Error) => {
-        throw new LineError('signer_not_started', `${error.message}; the log says why`)
+        throw notStarted(error)
       })
       byKeystore.set(nameOf(keystore), signer)
       await signers.add(signer)
@@ -204,6 +215,24 @@ async function reloadKeystores(
   }
 }
 
+/** The realms that the configuration has and this broker has not, each with its signers. */
+async function startAdded(
+  known: ReadonlyMap<string, Realm>,
+  config: BrokerConfig,
+  log: Logger,
+): Promise<ReadonlyMap<string, Realm>> {
+  const added = Object.entries(config.realms).filter(([realm]) => !known.has(realm))
+  try {
+    return await startRealms({ ...config, realms: Object.fromEntries(added) }, log)
+  } catch (error) {
+    throw notStarted(error as Error)
+  }
+}
+
+function notStarted({ message }: Error): LineError {
+  return new LineError('signer_not_started', `${message}; the log says why`)
+}
+
 function reloadRemote(remote: Remote | undefined, { remote: config }: BrokerConfig): void {
   if ((remote === undefined) !== (config === undefined))
     throw new LineError('malformed', 'remote begins and ends with the broker; only what is in it can change')
@@ -212,30 +241,32 @@ function reloadRemote(remote: Remote | undefined, { remote: config }: BrokerConf
 
 type Issue = (request: SigningRequest) => Promise<Issued>
 
-/** What each realm does for issuers elsewhere. */
-function remoteRealms(
-  realms: ReadonlyMap<string, Realm>,
-  issuers: ReadonlyMap<string, Issue>,
-  witness: Pick<Line, 'connect'>,
-  manifest: () => Manifest | undefined,
-): ReadonlyMap<string, RemoteRealm> {
-  return new Map(
-    [...realms].map(([realm, { signers }]) => [
-      realm,
-      {
-        issue: issuers.get(realm) as Issue,
-        keySet: (wanted) => keySetOf(manifest(), realm, ({ issuer }) => wanted.includes(issuer)),
-        health: async () => ({
-          signer: signers.all.some(({ manifestVersion }) => manifestVersion > 0) ? 'ready' : 'unavailable',
-          witness: await witness.connect().then(
-            () => 'ready' as const,
-            () => 'unavailable' as const,
-          ),
-          manifest_version: manifest()?.version ?? 0,
-        }),
-      },
-    ]),
-  )
+/** What a realm does for issuers elsewhere. */
+function remoteRealm(
+  realm: string,
+  signers: RealmSigners,
+  {
+    issue,
+    witness,
+    manifest,
+  }: {
+    readonly issue: Issue
+    readonly witness: Pick<Line, 'connect'>
+    readonly manifest: () => Manifest | undefined
+  },
+): RemoteRealm {
+  return {
+    issue,
+    keySet: (wanted) => keySetOf(manifest(), realm, ({ issuer }) => wanted.includes(issuer)),
+    health: async () => ({
+      signer: signers.all.some(({ manifestVersion }) => manifestVersion > 0) ? 'ready' : 'unavailable',
+      witness: await witness.connect().then(
+        () => 'ready' as const,
+        () => 'unavailable' as const,
+      ),
+      manifest_version: manifest()?.version ?? 0,
+    }),
+  }
 }
 
 /** What the issuer of a realm may ask. */

@@ -83,8 +83,8 @@ export interface BrokerAdmin {
   canary(request: CanaryRequest): Promise<{ readonly token: string }>
   status(): Promise<{ readonly signers: readonly SignerStatus[] }>
   /**
-   * Reads the keystores anew: starts signers that were added, and stops those that were removed once what they prepared is
-   * signed. Rejects with `signer_not_started`, and changes nothing, when one does not come up.
+   * Reads realms and keystores anew: starts signers that were added, opens the socket of a realm that was, and stops signers
+   * that were removed once what they prepared is signed. Rejects with `signer_not_started`, and changes nothing, when one does not come up.
    */
   reload(): Promise<{ readonly signers: readonly SignerStatus[] }>
   close(): void

@@ -12,7 +12,7 @@ import { after, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { LineError } from '@countersign/lines'
+import { connectLines, LineError } from '@countersign/lines'
 import { createSoftToken, missingSoftHsm } from '@countersign/signer/client'
 import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
 import { issuers, mailAudience, realmTenants } from '@countersign/validator/testing'
@@ -34,9 +34,12 @@ const keystores = broker.config.realms['consumer']?.keystores as KeystoreConfig[
 const [first] = keystores as [KeystoreConfig]
 const main = fileURLToPath(import.meta.resolve('@countersign/signer/client')).replace('client.ts', 'main.ts')
 
-async function init({ keystore, folder, passphrase_file, environment }: KeystoreConfig): Promise<PublicJwk> {
+async function init(
+  { keystore, folder, passphrase_file, environment }: KeystoreConfig,
+  realm = 'consumer',
+): Promise<PublicJwk> {
   const place = folder === undefined ? [] : ['--folder', folder]
-  const args = ['--realm', 'consumer', '--keystore', keystore, ...place, '--passphrase-file', passphrase_file]
+  const args = ['--realm', realm, '--keystore', keystore, ...place, '--passphrase-file', passphrase_file]
   const { stdout } = await promisify(execFile)(process.execPath, [main, 'init', ...args], {
     env: { ...environment },
   })
@@ -269,4 +272,36 @@ test('a key is made by the signer that is named, and by no other', async () => {
     max_ttl: 1,
   } as const
   await assert.rejects(admin.generate({ ...request, signer: 'A'.repeat(43) }), { code: 'unknown_signer' })
+})
+
+test('a realm that is added gets its signer and its socket while the others go on; one whose signer does not come up is not', async () => {
+  const folder = join(broker.folder, 'partner')
+  const { passphrase_file } = first
+  const partner = { keystore: join(folder, 'keystore.age'), passphrase_file }
+  const realms = {
+    ...broker.config.realms,
+    partner: {
+      socket: join(broker.folder, 'partner.sock'),
+      keystores: [partner],
+      signatures_per_second: 100,
+    },
+  }
+  await assert.rejects(broker.reload({ realms }), { code: 'signer_not_started' })
+  await assert.rejects(connectLines(join(broker.folder, 'partner.sock')), { code: 'ENOENT' })
+  mkdirSync(folder)
+  const jwk = await init(partner, 'partner')
+  await broker.reload({ realms })
+  await broker.reload({ realms })
+  const { signers } = await admin.status()
+  const added = signers.filter(({ realm }) => realm === 'partner')
+  assert.deepEqual(
+    added.map(({ identity, keys }) => [identity, keys]),
+    [[importPublicJwk(jwk).kid, []]],
+  )
+  const line = await connectLines(join(broker.folder, 'partner.sock'))
+  const request = { type: 'access', claims: broker.claims('consumer') }
+  await assert.rejects(line.call('issue', request), { code: 'no_active_key' })
+  line.close()
+  assert.match(await broker.issue('consumer'), /\./)
+  await assert.rejects(broker.reload({ realms: broker.config.realms }), { code: 'malformed' })
 })
