@@ -11,7 +11,7 @@ import { after, before, test } from 'node:test'
 import { verifyCharter } from '@countersign/validator/charter'
 import { holdCeremony, operatorKeyFiles } from './ceremony.ts'
 import { readJson } from './files.ts'
-import { readKeystores } from './keystores.ts'
+import { keystoresOf } from './keystores.ts'
 import { type Layout, layOut } from './layout.ts'
 import { planWorld, realms } from './world.ts'
 
@@ -51,7 +51,7 @@ test('the charter is approved by enough operators, and names each realm with its
 test('K9 private keys are closed to others, and each is in one place', () => {
   const files = [
     ...operatorKeyFiles(layout.data).map(({ key_file }) => key_file),
-    ...realms.flatMap((realm) => readKeystores(layout.data)[realm].map(({ keystore }) => keystore)),
+    ...realms.flatMap((realm) => keystoresOf(layout.data, realm).map(({ keystore }) => keystore)),
     join(layout.data, 'authority', 'manifest-key.json'),
     join(layout.data, 'sentinel', 'block-key.json'),
     join(layout.data, 'witness', 'identity.json'),

@@ -14,6 +14,7 @@ import { readConfig } from '@countersign/service/config'
 import { CLOCK_DIFFERENCE_SECONDS_MAX } from '@countersign/validator/charter'
 import { parseObject } from '@countersign/validator/json'
 import { z } from 'zod'
+import { LEAVING } from './keystores.ts'
 import { completeTerms, sampleTenants, type Terms } from './world.ts'
 
 const DAY_SECONDS = 24 * 3600
@@ -157,20 +158,10 @@ export const wishesSchema = z
     }
   })
 
-/** What has a socket, an enrolment or a configuration of this name. */
+/** What has a socket, an enrolment, a configuration or a place in a file by this name. */
 const taken: readonly string[] = [
-  ...[
-    'consumer',
-    'enterprise',
-    'admin',
-    'witness',
-    'broker',
-    'authority',
-    'gateway',
-    'webmail',
-    'sentinel',
-    'up',
-  ],
+  ...['consumer', 'enterprise', 'admin', 'witness', 'broker', 'authority'],
+  ...['gateway', 'webmail', 'sentinel', 'up', 'proposed', LEAVING],
 ]
 
 export type Wishes = z.infer<typeof wishesSchema>

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { Probe } from '@countersign/authority/client'
 import type { Wishes } from './config.ts'
 import { keepPrivate, readJson, writePrivate } from './files.ts'
-import { firstKeystore, readKeystores } from './keystores.ts'
+import { keystoresOf } from './keystores.ts'
 import { sampleMail } from './mail.ts'
 import type { Ports } from './ports.ts'
 import {
@@ -126,13 +126,12 @@ export function writeConfigs(
     witness_socket: socket('witness'),
     enrolment_token: layout.enrolmentToken,
   })
-  const keystores = readKeystores(data)
   write('broker', {
     realms: Object.fromEntries(
-      [
-        ...realms.map((realm) => [realm, keystores[realm]] as const),
-        ...Object.keys(elsewhere).map((realm) => [realm, [firstKeystore(data, realm)]] as const),
-      ].map(([realm, ofRealm]) => [realm, { socket: socket(`broker-${realm}`), keystores: ofRealm }]),
+      [...realms, ...Object.keys(elsewhere)].map((realm) => [
+        realm,
+        { socket: socket(`broker-${realm}`), keystores: keystoresOf(data, realm) },
+      ]),
     ),
     ...(remote && { remote: { ...remote, clients: clientsElsewhere(elsewhere) } }),
     admin_socket: socket('broker-admin'),

@@ -20,7 +20,7 @@ import { isObject, type JsonObject } from '@countersign/validator/json'
 import { importPublicJwk, type PublicJwk } from '@countersign/validator/jws'
 import { draftApproval } from './draft.ts'
 import { readJson, writePrivate } from './files.ts'
-import { folderOf, type KeptKeystore, keepKeystores, readKeystores } from './keystores.ts'
+import { folderOf, type KeptKeystore, keepKeystores, keystoresOf, leavingOf } from './keystores.ts'
 import { type MovingKey, nextStep, type Standing, type Step } from './migration.ts'
 import { operate, readAuthor, waitForAcknowledgements } from './operate.ts'
 import { runMain } from './process.ts'
@@ -28,14 +28,13 @@ import { type InForce, printAll, readInForce, readPerson } from './proposal.ts'
 import type { System } from './ready.ts'
 import { showProgress } from './screen.ts'
 import { readSystem, readyFileIn } from './system.ts'
-import { type Realm, realms } from './world.ts'
 
 const WAIT_MILLISECONDS = 500
 /** A long wait says now and then that it still waits. */
 const REMIND_SECONDS = 60
 
 interface Migration {
-  readonly realm: Realm
+  readonly realm: string
   readonly to: KeptKeystore
   readonly data: string
   readonly ready: string | undefined
@@ -81,11 +80,13 @@ function readMigration(args: readonly string[]): Migration {
     },
   })
   const { ready, to, 'pin-file': pinFile } = values
+  const { authority, keystores } = readSystem(ready)
+  const realms = Object.keys(keystores)
   const realm = realms.find((name) => name === values.realm)
   if (realm === undefined) throw new Error(`migrate needs --realm REALM: ${realms.join(' or ')}`)
   if (to === undefined)
     throw new Error('migrate needs --to KEYSTORE: a pkcs11: URI, or the name of a file to be made')
-  const data = dirname(readSystem(ready).authority.trust_anchor)
+  const data = dirname(authority.trust_anchor)
   return {
     realm,
     to: isTokenUri(to) ? onToken(to, realm, data, pinFile, values.environment) : inFile(to),
@@ -100,7 +101,7 @@ function readMigration(args: readonly string[]): Migration {
 /** In a folder whose name follows from the token, so that a migration taken up again finds it. */
 function onToken(
   keystore: string,
-  realm: Realm,
+  realm: string,
   data: string,
   pinFile: string | undefined,
   environment: readonly string[],
@@ -129,13 +130,12 @@ function inFile(to: string): KeptKeystore {
 async function look(migration: Migration): Promise<{ standing: Standing; system: System }> {
   const { realm, to, data, ready } = migration
   const system = readSystem(ready)
-  const kept = readKeystores(data)
+  const names = keystoresOf(data, realm).map(({ keystore }) => keystore)
   const [{ charter, manifest }, running, target] = await Promise.all([
     readInForce(ready),
     readRunning(migration),
     readIdentity(to, realm),
   ])
-  const names = kept[realm].map(({ keystore }) => keystore)
   const standing = {
     target: target && importPublicJwk(target).kid,
     isConfigured: names.includes(to.keystore),
@@ -143,7 +143,7 @@ async function look(migration: Migration): Promise<{ standing: Standing; system:
     running: running.map(({ identity }) => identity),
     chartered: (charter.realms.get(realm)?.signers ?? []).map((jwk) => importOnce(jwk).kid),
     keys: [...manifest.keys.values()].filter((key) => key.realm === realm).map(movingKey),
-    leaving: (kept.leaving ?? []).filter((each) => each.realm === realm).length,
+    leaving: leavingOf(data, realm).length,
     now: Date.now() / 1000,
   }
   return { standing, system }
@@ -177,7 +177,7 @@ async function readRunning({ data, realm }: Migration): Promise<readonly SignerS
 const identities = new Map<string, PublicJwk>()
 
 /** The identity key of a keystore that is whole; undefined where there is none yet. */
-async function readIdentity(kept: KeptKeystore, realm: Realm): Promise<PublicJwk | undefined> {
+async function readIdentity(kept: KeptKeystore, realm: string): Promise<PublicJwk | undefined> {
   const known = identities.get(kept.keystore)
   if (known !== undefined) return known
   const record = isTokenUri(kept.keystore) ? join(folderOf(kept), 'token.json') : kept.keystore
@@ -190,7 +190,7 @@ async function readIdentity(kept: KeptKeystore, realm: Realm): Promise<PublicJwk
 async function runSigner(
   operation: 'init' | 'show' | 'destroy',
   { keystore, folder, passphrase_file, environment }: KeptKeystore,
-  realm: Realm,
+  realm: string,
 ): Promise<unknown> {
   const place = folder === undefined ? [] : ['--folder', folder]
   const where = ['--realm', realm, '--keystore', keystore, ...place, '--passphrase-file', passphrase_file]
@@ -253,7 +253,7 @@ async function take(step: Step, migration: Migration, { authority }: System): Pr
     case 'make':
       return make(to, realm)
     case 'configure':
-      return configure(migration, [...readKeystores(data)[realm].filter((each) => !isSame(each, to)), to])
+      return configure(migration, [...keystoresOf(data, realm).filter((each) => !isSame(each, to)), to])
     case 'name':
       return changeSigners(migration, authority, (signers, target) => [
         ...signers.filter(({ kid }) => kid !== target.kid),
@@ -277,7 +277,7 @@ async function take(step: Step, migration: Migration, { authority }: System): Pr
   }
 }
 
-async function make(to: KeptKeystore, realm: Realm): Promise<void> {
+async function make(to: KeptKeystore, realm: string): Promise<void> {
   if (!isTokenUri(to.keystore)) {
     const folder = dirname(to.keystore)
     const others = existsSync(folder) ? readdirSync(folder).filter((name) => !ours.includes(name)) : []
@@ -294,15 +294,9 @@ const ours = ['passphrase', 'counters', 'trust-seen.json']
 
 /** Writes down which keystores the realm has, and has the broker read it anew. What leaves is still to be destroyed. */
 async function configure({ realm, data, ready }: Migration, wanted: readonly KeptKeystore[]): Promise<void> {
-  const kept = readKeystores(data)
-  const gone = kept[realm].filter((each) => !wanted.some((other) => isSame(each, other)))
-  const leaving = [
-    ...(kept.leaving ?? []).filter(
-      (each) => each.realm !== realm || !wanted.some((other) => isSame(each, other)),
-    ),
-    ...gone.map((each) => ({ ...each, realm })),
-  ]
-  keepKeystores(data, { ...kept, [realm]: wanted, leaving })
+  const isGone = (each: KeptKeystore): boolean => !wanted.some((other) => isSame(each, other))
+  const leaving = [...leavingOf(data, realm), ...keystoresOf(data, realm)].filter(isGone)
+  keepKeystores(data, realm, wanted, leaving)
   const file = join(data, 'config', 'broker.json')
   const config = readJson<{ readonly realms: Readonly<Record<string, object>> }>(file)
   const changed = { ...config.realms[realm], keystores: wanted }
@@ -422,7 +416,7 @@ async function propose(authority: System['authority'], document: SignedDocument)
 /** Whether a migration that was interrupted has proposed just this, and somebody may still approve it. */
 async function waitsAlready(
   authority: System['authority'],
-  realm: Realm,
+  realm: string,
   signers: readonly PublicJwk[],
 ): Promise<boolean> {
   const proposals = await fetchProposals(authority.url)
@@ -447,8 +441,7 @@ async function carriedOut(isDone: () => Promise<boolean>, authority: System['aut
 }
 
 async function destroy({ realm, data }: Migration): Promise<void> {
-  const { leaving = [], ...kept } = readKeystores(data)
-  for (const each of leaving.filter((old) => old.realm === realm)) {
+  for (const each of leavingOf(data, realm)) {
     const record = isTokenUri(each.keystore) ? join(folderOf(each), 'token.json') : each.keystore
     // Destroyed before, by a migration that was interrupted right after.
     if (existsSync(record)) {
@@ -458,7 +451,7 @@ async function destroy({ realm, data }: Migration): Promise<void> {
     if (folderOf(each).startsWith(join(data, 'signers')))
       rmSync(folderOf(each), { recursive: true, force: true })
   }
-  keepKeystores(data, { ...kept, leaving: leaving.filter((old) => old.realm !== realm) })
+  keepKeystores(data, realm, keystoresOf(data, realm), [])
 }
 
 /** Shows what is there now: who signs, that the charter names nobody else, and that no old key is left to sign with. */

@@ -7,7 +7,7 @@
 import { join } from 'node:path'
 import { operatorKeyFiles } from './ceremony.ts'
 import { readJson } from './files.ts'
-import { readKeystores } from './keystores.ts'
+import { keystoresOf } from './keystores.ts'
 import type { Layout } from './layout.ts'
 import { audiences, type Realm, type Seed, type World } from './world.ts'
 
@@ -17,8 +17,7 @@ export function describeSystem(
   seeds: Readonly<Record<Realm, Seed>>,
 ) {
   const { urls, issuers } = layout
-  const keystores = readKeystores(layout.data)
-  const newest = (realm: Realm): string => keystores[realm].at(-1)?.keystore ?? ''
+  const newest = (realm: string): string => keystoresOf(layout.data, realm).at(-1)?.keystore ?? ''
   const witness = readJson<{ name: string; vkey: string }>(join(layout.data, 'witness.json'))
   return {
     realms: {
@@ -50,7 +49,11 @@ export function describeSystem(
     gateway: { url: urls.gateway, audience: audiences.mail },
     webmail: { url: urls.webmail, audience: audiences.mail },
     sentinel: { url: urls.sentinel, alerts: `${urls.sentinel}/alerts` },
-    keystores: { consumer: newest('consumer'), enterprise: newest('enterprise') },
+    keystores: {
+      ...Object.fromEntries(Object.keys(elsewhere).map((realm) => [realm, newest(realm)])),
+      consumer: newest('consumer'),
+      enterprise: newest('enterprise'),
+    },
   }
 }
 
