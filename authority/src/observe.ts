@@ -1,11 +1,10 @@
 /**
- * What is shown of the authority to whoever watches over it: how far rotations are, and numbers for Prometheus. Labels
- * are names of ours: realms, issuers, keys.
+ * What is shown of the authority to whoever watches over it: how far rotations are, and numbers for Prometheus.
  * @module
  */
 
+import { Numbers, serveNumbers } from '@countersign/service/metrics'
 import type { FastifyInstance } from 'fastify'
-import { Gauge, Registry as Metrics } from 'prom-client'
 import type { Acks, Rotation } from './client.ts'
 import { keyStates, type Slot } from './lifecycle.ts'
 
@@ -18,46 +17,44 @@ export interface View {
 
 /** Adds `GET /rotation` and `GET /metrics` to a server. */
 export function addObservation(http: FastifyInstance, view: View): void {
-  const numbers = createNumbers()
+  const { numbers, show } = createNumbers()
   http.get('/rotation', (_request, reply) => reply.header('cache-control', 'no-store').send(view.rotation()))
-  http.get('/metrics', async (_request, reply) => {
-    numbers.show(view)
-    return reply.type(numbers.metrics.contentType).send(await numbers.metrics.metrics())
-  })
+  serveNumbers(http, numbers, () => show(view))
 }
 
-function createNumbers(): { readonly metrics: Metrics; show(view: View): void } {
-  const metrics = new Metrics()
-  const gauge = <Label extends string>(name: string, help: string, labelNames: Label[]): Gauge<Label> =>
-    new Gauge({ name, help, labelNames, registers: [metrics] })
+function createNumbers(): { readonly numbers: Numbers; show(view: View): void } {
+  const numbers = new Numbers()
   const ofSlot = ['realm', 'issuer', 'purpose'] as const
-  const leader = gauge('countersign_authority_leader', 'Whether this authority rotates and publishes', [])
-  const version = gauge('countersign_manifest_version', 'Version of the newest manifest', [])
-  const silent = gauge(
+  const leader = numbers.gauge('countersign_authority_leader', 'Whether this authority rotates and publishes')
+  const version = numbers.gauge('countersign_manifest_version', 'Version of the newest manifest')
+  const silent = numbers.gauge(
     'countersign_validators_silent',
     'Enrolled validators that have not acknowledged the newest manifest',
-    [],
   )
-  const keys = gauge('countersign_slot_keys', 'Keys of a slot, by state', [...ofSlot, 'state'])
-  const ages = gauge(
+  const keys = numbers.gauge('countersign_slot_keys', 'Keys of a slot, by state', [...ofSlot, 'state'])
+  const ages = numbers.gauge(
     'countersign_active_key_age_ratio',
     'Age of the key that signs as a part of what its charter allows',
     [...ofSlot, 'kid'],
   )
-  const due = gauge('countersign_rotation_due_timestamp_seconds', 'When the active key has had its turn', [
-    ...ofSlot,
-  ])
-  const waiting = gauge('countersign_rotation_waits_for', 'Validators that the next key waits for', [
-    ...ofSlot,
-  ])
-  const overdue = gauge(
+  const due = numbers.gauge(
+    'countersign_rotation_due_timestamp_seconds',
+    'When the active key has had its turn',
+    ofSlot,
+  )
+  const waiting = numbers.gauge(
+    'countersign_rotation_waits_for',
+    'Validators that the next key waits for',
+    ofSlot,
+  )
+  const overdue = numbers.gauge(
     'countersign_rotation_overdue',
     'Validators that were silent for so long that the next key waits for them no more',
-    [...ofSlot],
+    ofSlot,
   )
 
   return {
-    metrics,
+    numbers,
     show: (view) => {
       const { leader: leads, slots } = view.rotation()
       const acks = view.acks()

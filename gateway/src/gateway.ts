@@ -7,6 +7,7 @@
 import type { AddressInfo } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { createHttp, type Logger, type Running } from '@countersign/service'
+import { serveNumbers } from '@countersign/service/metrics'
 import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
 import { readEnrolment } from '@countersign/validator/enrolment'
 import { createReplayCache } from '@countersign/validator/replay'
@@ -145,7 +146,7 @@ export async function startGateway(
   http.get('/readyz', (_request, reply) =>
     reply.code(validator.isReady ? 200 : 503).send({ ready: validator.isReady }),
   )
-  http.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
+  serveNumbers(http, metrics.numbers)
   await validator.whenReady(READY_MILLISECONDS_MAX)
   await http.listen({ host: '127.0.0.1', port: config.listen.port })
   const envoy = config.envoy && (await serveEnvoy(config.envoy.port, () => settings.gate, witnessed('envoy')))

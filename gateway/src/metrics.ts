@@ -1,9 +1,9 @@
 /**
- * The gateway's numbers for Prometheus. Labels are names of ours, never what a presenter of tokens chose.
+ * What the gateway counts: decisions, reloads, and how far it is.
  * @module
  */
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Numbers } from '@countersign/service/metrics'
 
 /** How a decision was asked for. */
 export type Way = 'auth' | 'introspect' | 'envoy'
@@ -20,58 +20,47 @@ export interface Observed {
 export interface Metrics {
   countDecision(way: Way, verdict: string, seconds: number): void
   countReload(result: 'taken' | 'refused'): void
-  /** The exposition text, and its media type. */
-  text(): Promise<string>
-  readonly contentType: string
+  readonly numbers: Numbers
 }
 
 export function createMetrics(observed: Observed): Metrics {
-  const registry = new Registry()
-  const registers = [registry]
-  collectDefaultMetrics({ register: registry })
-  const decisions = new Counter({
-    name: 'countersign_gateway_decisions_total',
-    help: 'Decisions about tokens, by how they were asked for and how they fell',
-    labelNames: ['way', 'verdict'],
-    registers,
-  })
-  const seconds = new Histogram({
-    name: 'countersign_gateway_decision_seconds',
-    help: 'How long a decision took, without the connection',
-    labelNames: ['way'],
-    buckets: [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1, 1],
-    registers,
-  })
-  const reloads = new Counter({
-    name: 'countersign_gateway_reloads_total',
-    help: 'Configurations that were read again, by what came of it',
-    labelNames: ['result'],
-    registers,
-  })
-  gauge(
-    'manifest_version',
+  const numbers = new Numbers()
+  numbers.addProcess()
+  const decisions = numbers.counter(
+    'countersign_gateway_decisions_total',
+    'Decisions about tokens, by how they were asked for and how they fell',
+    ['way', 'verdict'],
+  )
+  const seconds = numbers.histogram(
+    'countersign_gateway_decision_seconds',
+    'How long a decision took, without the connection',
+    [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1, 1],
+    ['way'],
+  )
+  const reloads = numbers.counter(
+    'countersign_gateway_reloads_total',
+    'Configurations that were read again, by what came of it',
+    ['result'],
+  )
+  numbers.reading(
+    'countersign_gateway_manifest_version',
     'Version of the manifest that is decided by; 0 without one',
     () => observed.manifestVersion ?? 0,
   )
-  gauge(
-    'manifest_age_seconds',
+  numbers.reading(
+    'countersign_gateway_manifest_age_seconds',
     'Since the authority last vouched for the manifest',
     () => observed.manifestAgeSeconds,
   )
-  gauge('ready', 'Whether tokens can be accepted', () => Number(observed.isReady))
-  gauge('watched_tokens', 'Tokens whose sessions will be ended with them', () => observed.watchedSessions)
-  gauge('connections', 'Open connections', () => observed.connections())
-
-  function gauge(name: string, help: string, read: () => number | Promise<number>): void {
-    new Gauge({
-      name: `countersign_gateway_${name}`,
-      help,
-      registers,
-      async collect() {
-        this.set(await read())
-      },
-    })
-  }
+  numbers.reading('countersign_gateway_ready', 'Whether tokens can be accepted', () =>
+    Number(observed.isReady),
+  )
+  numbers.reading(
+    'countersign_gateway_watched_tokens',
+    'Tokens whose sessions will be ended with them',
+    () => observed.watchedSessions,
+  )
+  numbers.reading('countersign_gateway_connections', 'Open connections', () => observed.connections())
 
   return {
     countDecision: (way, verdict, took) => {
@@ -79,7 +68,6 @@ export function createMetrics(observed: Observed): Metrics {
       seconds.observe({ way }, took)
     },
     countReload: (result) => reloads.inc({ result }),
-    text: () => registry.metrics(),
-    contentType: registry.contentType,
+    numbers,
   }
 }

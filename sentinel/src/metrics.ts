@@ -1,11 +1,10 @@
 /**
- * The sentinel's numbers for Prometheus. Labels are names of ours (reasons, realms, keys, validators), never what a
- * presenter of tokens chose.
+ * What the sentinel counts: sightings, alerts, blocks, and how keys, logs and validators are.
  * @module
  */
 
+import { Numbers } from '@countersign/service/metrics'
 import type { Sighting } from '@countersign/validator/sighting'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Alert } from './alert.ts'
 import type { LogState } from './log-reader.ts'
 
@@ -19,53 +18,39 @@ export interface Metrics {
   showCounts(
     rows: readonly { readonly kid: string; readonly signatures: number; readonly entries: number }[],
   ): void
-  /** The exposition text, and its media type. */
-  text(): Promise<string>
-  readonly contentType: string
+  readonly numbers: Numbers
 }
 
 export function createMetrics(): Metrics {
-  const registry = new Registry()
-  const registers = [registry]
-  const sightings = new Counter({
-    name: 'countersign_sightings_total',
-    help: 'Decisions that validators reported, by verdict',
-    labelNames: ['validator', 'verdict'],
-    registers,
-  })
-  const alerts = new Counter({
-    name: 'countersign_alerts_total',
-    help: 'Alerts raised, by rule',
-    labelNames: ['rule', 'severity'],
-    registers,
-  })
-  const blocks = new Histogram({
-    name: 'countersign_block_seconds',
-    help: 'From the order to block a key to the last acknowledgement',
-    buckets: [0.1, 0.25, 0.5, 1, 2, 5, 30],
-    registers,
-  })
-  const ages = gauge('countersign_key_age_ratio', 'Age of a key as a part of what its charter allows', [
-    'kid',
-    'realm',
-  ])
-  const sizes = gauge('countersign_log_entries', 'Entries read of a log', ['origin'])
-  const checkpoints = gauge(
+  const numbers = new Numbers()
+  const sightings = numbers.counter(
+    'countersign_sightings_total',
+    'Decisions that validators reported, by verdict',
+    ['validator', 'verdict'],
+  )
+  const alerts = numbers.counter('countersign_alerts_total', 'Alerts raised, by rule', ['rule', 'severity'])
+  const blocks = numbers.histogram(
+    'countersign_block_seconds',
+    'From the order to block a key to the last acknowledgement',
+    [0.1, 0.25, 0.5, 1, 2, 5, 30],
+  )
+  const ages = numbers.gauge(
+    'countersign_key_age_ratio',
+    'Age of a key as a part of what its charter allows',
+    ['kid', 'realm'],
+  )
+  const sizes = numbers.gauge('countersign_log_entries', 'Entries read of a log', ['origin'])
+  const checkpoints = numbers.gauge(
     'countersign_log_checkpoint_timestamp_seconds',
     'When a log last signed a checkpoint',
     ['origin'],
   )
-  const silent = gauge(
+  const silent = numbers.gauge(
     'countersign_validators_behind',
     'Validators that have not acknowledged the newest manifest',
-    [],
   )
-  const signed = gauge('countersign_key_signatures', 'Signatures that the signer counted', ['kid'])
-  const logged = gauge('countersign_key_entries', 'Entries that the log holds', ['kid'])
-
-  function gauge(name: string, help: string, labelNames: string[]): Gauge {
-    return new Gauge({ name, help, labelNames, registers })
-  }
+  const signed = numbers.gauge('countersign_key_signatures', 'Signatures that the signer counted', ['kid'])
+  const logged = numbers.gauge('countersign_key_entries', 'Entries that the log holds', ['kid'])
 
   return {
     countSighting: ({ verdict }, validator) => sightings.inc({ validator, verdict }),
@@ -90,7 +75,6 @@ export function createMetrics(): Metrics {
         logged.set({ kid }, entries)
       }
     },
-    text: () => registry.metrics(),
-    contentType: registry.contentType,
+    numbers,
   }
 }

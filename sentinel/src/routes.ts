@@ -3,6 +3,7 @@
  * @module
  */
 
+import { serveNumbers } from '@countersign/service/metrics'
 import { DocumentRefusal } from '@countersign/validator/document'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { z } from 'zod'
@@ -138,7 +139,7 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
   http.get('/incidents', async (_request, reply) =>
     reply.header('cache-control', 'no-store').send(await listIncidents(database)),
   )
-  http.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
+  serveNumbers(http, metrics.numbers)
   http.get('/healthz', () => ({ status: 'ok' }))
   http.get('/readyz', (_request, reply) =>
     reply.code(desk.isReady() ? 200 : 503).send({ ready: desk.isReady() }),
