@@ -36,13 +36,16 @@ export interface TestCertificateOptions {
   }
   /** What its key is for, by OID. Left out: anything. */
   readonly purpose?: string
+  /** It is signed by SHA-1. */
+  readonly isWeak?: boolean
 }
 
 const DAY_MILLISECONDS = 24 * 3600 * 1000
 
 /** Valid from yesterday for two days, by a new key on P-256. */
 export function createTestCertificate(name: string, options: TestCertificateOptions = {}): TestCertificate {
-  const { issuer, isAuthority, attributes = [], names = { dns: name }, purpose } = options
+  const { issuer, isAuthority, attributes = [], names = { dns: name }, purpose, isWeak } = options
+  const algorithm = der(0x30, oid(isWeak ? ECDSA_SHA1 : ECDSA_SHA256))
   const [from, until] = options.valid ?? [Date.now() - DAY_MILLISECONDS, Date.now() + DAY_MILLISECONDS]
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const subject = der(
@@ -67,15 +70,16 @@ export function createTestCertificate(name: string, options: TestCertificateOpti
     der(0xa0, der(0x02, Buffer.from([2]))),
     // The first bit would make it negative.
     der(0x02, Buffer.from([1]), randomBytes(8)),
-    der(0x30, oid(ECDSA_SHA256)),
+    algorithm,
     issuer?.subject ?? subject,
     der(0x30, time(from), time(until)),
     subject,
     publicKey.export({ type: 'spki', format: 'der' }),
     ...(extensions.length === 0 ? [] : [der(0xa3, der(0x30, ...extensions))]),
   )
-  const signature = der(0x03, Buffer.from([0]), sign('sha256', tbs, issuer?.privateKey ?? privateKey))
-  const certificate = new X509Certificate(der(0x30, tbs, der(0x30, oid(ECDSA_SHA256)), signature))
+  const digest = isWeak ? 'sha1' : 'sha256'
+  const signature = der(0x03, Buffer.from([0]), sign(digest, tbs, issuer?.privateKey ?? privateKey))
+  const certificate = new X509Certificate(der(0x30, tbs, algorithm, signature))
   return {
     der: certificate.raw,
     pem: certificate.toString(),
@@ -83,6 +87,30 @@ export function createTestCertificate(name: string, options: TestCertificateOpti
     thumbprint: Buffer.from(certificate.fingerprint256.replaceAll(':', ''), 'hex').toString('base64url'),
     subject,
   }
+}
+
+/** PEM. What an authority has taken back (RFC 5280, section 5). */
+export function createTestRevocationList(
+  { subject, privateKey }: TestCertificate,
+  revoked: readonly TestCertificate[],
+): string {
+  const now = time(Date.now() - 60_000)
+  const entries = revoked.map((certificate) => {
+    const serial = Buffer.from(new X509Certificate(certificate.der).serialNumber, 'hex')
+    return der(0x30, der(0x02, serial), now)
+  })
+  const tbs = der(
+    0x30,
+    der(0x02, Buffer.from([1])),
+    der(0x30, oid(ECDSA_SHA256)),
+    subject,
+    now,
+    time(Date.now() + DAY_MILLISECONDS),
+    ...(entries.length === 0 ? [] : [der(0x30, ...entries)]),
+  )
+  const signature = der(0x03, Buffer.from([0]), sign('sha256', tbs, privateKey))
+  const list = der(0x30, tbs, der(0x30, oid(ECDSA_SHA256)), signature).toString('base64')
+  return `-----BEGIN X509 CRL-----\n${list.replace(/.{64}/g, '$&\n')}\n-----END X509 CRL-----\n`
 }
 
 function extension(id: string, content: Buffer): Buffer {
@@ -119,3 +147,4 @@ const BASIC_CONSTRAINTS = '2.5.29.19'
 const ALTERNATIVE_NAME = '2.5.29.17'
 const EXTENDED_KEY_USAGE = '2.5.29.37'
 const ECDSA_SHA256 = '1.2.840.10045.4.3.2'
+const ECDSA_SHA1 = '1.2.840.10045.4.1'
