@@ -156,7 +156,7 @@ test('T212 T213 every verb asks for a token of a client, of this tenant, for thi
       receiver.call(method, endpoint, { ...order, token })
     const anonymous = await ask('')
     assert.equal(anonymous.status, 401, `${method} ${endpoint} without a token`)
-    assert.equal(anonymous.headers['www-authenticate'], 'Bearer')
+    assert.equal(anonymous.headers['www-authenticate'], 'Bearer, DPoP algs="ES256 EdDSA Ed25519 PS256"')
     for (const [what, token] of Object.entries({
       other,
       forged,

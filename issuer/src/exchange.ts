@@ -19,7 +19,7 @@ import {
   checkDpopRequired,
   validateDpop,
 } from 'oidc-provider/lib/helpers/grants.js'
-import type { CertificateOf } from './certificate.ts'
+import type { ClientCertificates } from './certificate.ts'
 import { tokenExchange } from './config.ts'
 import { tokenTypeOf } from './introspection.ts'
 import { generateTokenId, type Issue, made } from './issuance.ts'
@@ -32,7 +32,7 @@ export interface ExchangeOptions {
   readonly audiencesOf: (clientId: string) => readonly string[]
   readonly lifetimeSeconds: number
   /** Left out: no token is bound to a certificate. */
-  readonly certificateOf: CertificateOf | undefined
+  readonly certificates: ClientCertificates | undefined
   /** Seconds since the epoch. */
   readonly now: () => number
 }
@@ -65,7 +65,7 @@ const parameters = [
 ] as const
 
 export function registerTokenExchange(options: ExchangeOptions): void {
-  const { desk, issue, audiencesOf, lifetimeSeconds, certificateOf, now } = options
+  const { desk, issue, audiencesOf, lifetimeSeconds, certificates, now } = options
   const { provider, accessTokens } = desk
 
   provider.registerGrantType<Parameters>(
@@ -79,7 +79,7 @@ export function registerTokenExchange(options: ExchangeOptions): void {
 
       const subject = await examine(desk, params.subject_token ?? '')
       if (subject === undefined) throw new errors.InvalidGrant('the subject token is not good here')
-      const certificate = certificateOf?.(ctx.req)
+      const certificate = certificates?.of(ctx.req)
       if (client.tlsClientCertificateBoundAccessTokens && certificate === undefined)
         throw new errors.InvalidGrant('mutual TLS client certificate not provided')
       const cnf = keepBinding(

@@ -1,10 +1,11 @@
 /**
  * Introspection (RFC 7662) and revocation (RFC 7009). oidc-provider answers these for tokens that it stores; ours are
- * JWTs, judged here by the validator and the list of revoked ones. Both ask for the client's secret, tell nothing about
+ * JWTs, judged here by the validator and the list of revoked ones. Both ask who the client is, tell nothing about
  * tokens that are not the client's business, and never repeat what a token says unless it is good (T202, T204).
  * @module
  */
 
+import type { IncomingMessage } from 'node:http'
 import { isObject, type JsonValue } from '@countersign/validator/json'
 import { errors, type Provider } from 'oidc-provider'
 import { readForm } from './form.ts'
@@ -16,6 +17,8 @@ export interface IntrospectionOptions {
   /** Audiences that a client may handle tokens of. */
   readonly audiencesOf: (clientId: string) => readonly string[]
   readonly revokeGrant: (grantId: string) => Promise<void>
+  /** Whether a client that signs in with certificates came with one of its own. */
+  readonly isSignedInByCertificate: (clientId: string, request: IncomingMessage) => boolean
 }
 
 export const introspectionPath = '/introspect'
@@ -24,7 +27,7 @@ export const revocationPath = '/revoke'
 type Client = NonNullable<Awaited<ReturnType<Provider['Client']['find']>>>
 
 export function createIntrospection(options: IntrospectionOptions): Middleware {
-  const { desk, audiencesOf, revokeGrant } = options
+  const { desk, audiencesOf, revokeGrant, isSignedInByCertificate } = options
   const { provider, people } = desk
 
   return async (ctx, next) => {
@@ -86,7 +89,7 @@ export function createIntrospection(options: IntrospectionOptions): Middleware {
     return found?.clientId === client.clientId ? found : undefined
   }
 
-  /** Basic or form, one of them (RFC 6749, section 2.3.1). */
+  /** Basic, form or certificate, one of them (RFC 6749, section 2.3.1). */
   async function authenticate(ctx: Context, form: ReadonlyMap<string, string>): Promise<Client> {
     const header = ctx.get('authorization')
     const posted = form.get('client_secret')
@@ -96,8 +99,11 @@ export function createIntrospection(options: IntrospectionOptions): Middleware {
     const client = id === undefined ? undefined : await provider.Client.find(id)
     if (client !== undefined && secret !== undefined && (await client.compareClientSecret(secret)))
       return client
+    const isWithoutSecret = header === '' && posted === undefined
+    if (client !== undefined && isWithoutSecret && isSignedInByCertificate(client.clientId, ctx.req))
+      return client
     if (header !== '') ctx.set('www-authenticate', `Basic realm="${provider.issuer}"`)
-    throw new errors.InvalidClientAuth('no such client, or another secret')
+    throw new errors.InvalidClientAuth('no such client, or it has shown something else')
   }
 }
 

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto'
 import type { JsonObject } from '@countersign/validator/json'
 import type { Algorithm } from '@countersign/validator/jws'
 import { errors, Provider } from 'oidc-provider'
+import { isCertificateMethod } from './certificate.ts'
 import type { AccessTokens } from './revocation.ts'
 
 /** Has a token of this realm made. Rejects when the signer or the witness refuses or cannot be reached. */
@@ -77,13 +78,15 @@ export function issueThroughBroker(provider: Provider, issuance: Issuance): void
   })
 
   // Bound like the access token for every client, not only for public ones: otherwise a refresh would be a way to get a
-  // bearer token out of a bound one (T156, T157).
+  // bearer token out of a bound one (T156, T157). Who signs in with certificates needs one for each refresh in any case, and
+  // may come with the next one (RFC 8705, section 7.1).
   const save = provider.RefreshToken.prototype.save
   Object.assign(provider.RefreshToken.prototype, {
     save(this: RefreshToken) {
       const { jkt, 'x5t#S256': x5t } = Provider.ctx?.oidc.entities.AccessToken ?? {}
       if (jkt !== undefined) this.jkt ??= jkt
-      if (x5t !== undefined) this['x5t#S256'] ??= x5t
+      const isSignedIn = isCertificateMethod(Provider.ctx?.oidc.client?.clientAuthMethod)
+      if (x5t !== undefined && !isSignedIn) this['x5t#S256'] ??= x5t
       return save.call(this)
     },
   })

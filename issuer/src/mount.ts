@@ -11,7 +11,9 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
-import { metadataPath } from './signals/routes.ts'
+import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https'
+import { clientEndpoints } from './provider.ts'
+import { AUDIENCE_PATH, metadataPath } from './signals/routes.ts'
 
 export interface Mounted {
   /** Without its path, this is where the whole realm is. */
@@ -29,7 +31,24 @@ export function createRealmServer(mounted: readonly Mounted[]): Server {
   return server
 }
 
-function route(mounted: readonly Mounted[]): RequestListener {
+/** For clients that come with certificates. What is for people, or for everybody, is at the realm's own address alone. */
+export function createMutualTlsServer(mounted: readonly Mounted[], options: ServerOptions): TlsServer {
+  const answer = route(mounted, isForClients)
+  const server = createTlsServer({ ...options, maxHeaderSize: HEADER_BYTES_MAX }, answer)
+  server.requestTimeout = REQUEST_MILLISECONDS_MAX
+  return server
+}
+
+function isForClients(path: string): boolean {
+  const [plain = ''] = path.split('?')
+  return Object.values<string>(clientEndpoints).includes(plain) || plain.startsWith(`${AUDIENCE_PATH}/`)
+}
+
+/** `isServed` is asked with the path behind that of an issuer. */
+function route(
+  mounted: readonly Mounted[],
+  isServed: (path: string) => boolean = () => true,
+): RequestListener {
   const mounts = mounted.map(({ issuer, answer }): Mount => {
     const { host, protocol, pathname } = new URL(issuer)
     return { host, scheme: protocol.slice(0, -1), path: pathname.replace(/\/$/, ''), answer }
@@ -41,13 +60,15 @@ function route(mounted: readonly Mounted[]): RequestListener {
       return void response.writeHead(204, { 'cache-control': 'max-age=86400' }).end()
     const mount = mounts.find(({ path }) => url.startsWith(`${path}/`))
     if (mount === undefined) return answerWellKnown(url, request, response)
-    answerAt(mount, url.slice(mount.path.length), request, response)
+    const path = url.slice(mount.path.length)
+    if (isServed(path)) answerAt(mount, path, request, response)
+    else notFound(response)
   }
 
   /** OpenID SSF 1.0, section 7.2: the path of an issuer comes after the well-known one, not before it. */
   function answerWellKnown(url: string, request: IncomingMessage, response: ServerResponse): void {
     const mount = mounts.find(({ path }) => url === `${metadataPath}${path}`)
-    if (mount === undefined) notFound(response)
+    if (mount === undefined || !isServed(metadataPath)) notFound(response)
     else answerAt(mount, metadataPath, request, response)
   }
 }

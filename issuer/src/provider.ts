@@ -16,11 +16,13 @@ import {
   type KoaContextWithOIDC,
   Provider,
 } from 'oidc-provider'
-import type { CertificateOf } from './certificate.ts'
+import { describeAliases, isProofFor } from './alias.ts'
+import type { ClientCertificates } from './certificate.ts'
 import { introspectionPath, revocationPath } from './introspection.ts'
 import { errorPage, pageHeaders, type Scene, signedOutPage, signOutPage } from './pages.ts'
 import { claimsOf, type People } from './people.ts'
 import { authenticationContexts } from './signin.ts'
+import { type SubjectProperty, subjectChecks } from './subject.ts'
 
 export interface ProviderOptions {
   readonly issuer: string
@@ -34,8 +36,10 @@ export interface ProviderOptions {
   readonly cookieKeys: readonly string[]
   /** Whether every DPoP proof needs a nonce of ours. */
   readonly nonceRequired: boolean
-  /** Left out: no token is bound to a certificate. */
-  readonly certificateOf: CertificateOf | undefined
+  /** Left out: no token is bound to a certificate, and no client signs in with one. */
+  readonly certificates: ClientCertificates | undefined
+  /** Where clients with certificates come, if not to the issuer's own address. */
+  readonly alias: string | undefined
   /** One live public key of the realm for each algorithm that ID tokens may be signed with. */
   readonly keys: ReadonlyMap<Algorithm, KeyObject>
   /** Whether a sign-in of that time has been ended since, by the manifest. */
@@ -50,8 +54,8 @@ export interface Resource {
 /** A client as the database holds it. */
 export interface ClientRecord {
   readonly clientId: string
-  /** SHA-256, base64url. */
-  readonly secretSha256: string
+  /** SHA-256, base64url. None for who signs in with a certificate. */
+  readonly secretSha256: string | undefined
   readonly metadata: ClientMetadata
   readonly audiences: readonly string[] | undefined
   readonly thirdParty: boolean
@@ -74,20 +78,34 @@ export const routes = {
   end_session: '/logout',
 } as const
 
+/** Which clients call by themselves, signed in, by their names in the metadata. */
+export const clientEndpoints = {
+  token_endpoint: routes.token,
+  pushed_authorization_request_endpoint: routes.pushed_authorization_request,
+  introspection_endpoint: introspectionPath,
+  revocation_endpoint: revocationPath,
+} as const
+
 export function createProvider(options: ProviderOptions): Provider {
   const { issuer, scene, adapter, people, resources, transmitter, cookieKeys, keys, isSignInEnded } = options
-  const { nonceRequired, certificateOf } = options
+  const { nonceRequired, certificates, alias } = options
   const clients = new Map(options.clients.map((client) => [client.clientId, client]))
   const { protocol, pathname } = new URL(issuer)
   const mount = pathname.replace(/\/$/, '')
   const secure = protocol === 'https:'
+  const clientAuthMethods = [
+    'client_secret_basic',
+    'client_secret_post',
+    ...(certificates?.methods ?? []),
+  ] as const
+  const aliases = alias === undefined ? undefined : describeAliases(alias, clientEndpoints)
   const cookie = { httpOnly: true, sameSite: 'lax', signed: true, secure } as const
 
   const configuration: Configuration = {
     adapter,
     clients: options.clients.map(({ metadata }) => metadata),
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+    clientAuthMethods: [...clientAuthMethods],
     jwks: { keys: [...keys].map(([algorithm, key]) => new AnnouncedKey(algorithm, key)) },
     enabledJWA: {
       idTokenSigningAlgValues: (['ES256', 'EdDSA', 'PS256', 'RS256'] as const).filter((name) =>
@@ -110,8 +128,9 @@ export function createProvider(options: ProviderOptions): Provider {
     discovery: {
       introspection_endpoint: `${issuer}${introspectionPath}`,
       revocation_endpoint: `${issuer}${revocationPath}`,
-      introspection_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post'],
-      revocation_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post'],
+      introspection_endpoint_auth_methods_supported: clientAuthMethods,
+      revocation_endpoint_auth_methods_supported: clientAuthMethods,
+      ...(aliases && { mtls_endpoint_aliases: aliases }),
     },
     cookies: {
       keys: [...cookieKeys],
@@ -132,11 +151,20 @@ export function createProvider(options: ProviderOptions): Provider {
       // Access tokens have a service as their audience; what it would tell is in the ID token.
       userinfo: { enabled: false },
       dPoP: { enabled: true, nonceSecret: nonceSecret(cookieKeys), requireNonce: () => nonceRequired },
-      ...(certificateOf && {
+      ...(certificates && {
         mTLS: {
           enabled: true,
           certificateBoundAccessTokens: true,
-          getCertificate: (ctx) => certificateOf(ctx.req),
+          selfSignedTlsClientAuth: certificates.methods.includes('self_signed_tls_client_auth'),
+          tlsClientAuth: certificates.methods.includes('tls_client_auth'),
+          getCertificate: (ctx) => certificates.of(ctx.req),
+          certificateAuthorized: (ctx) => certificates.isVouchedFor(ctx.req),
+          certificateSubjectMatches: (ctx, property, expected) => {
+            const certificate = certificates.of(ctx.req)
+            return (
+              certificate !== undefined && subjectChecks[property as SubjectProperty](certificate, expected)
+            )
+          },
         },
       }),
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },
@@ -202,7 +230,12 @@ export function createProvider(options: ProviderOptions): Provider {
   provider.proxy = true
   // The issuer's own URL, never one put together from Host or X-Forwarded-Host (T181).
   Object.assign(provider.OIDCContext.prototype, {
-    urlFor: (name: string, more?: Record<string, unknown>) => provider.urlFor(name, more),
+    urlFor(this: Visit, name: string, more?: Record<string, unknown>): string {
+      const alias = aliases?.[`${name}_endpoint`]
+      // What a DPoP proof is held against.
+      if (alias !== undefined && name === this.route && isProofFor(this.ctx.req, alias)) return alias
+      return provider.urlFor(name, more)
+    },
   })
   Object.assign(provider.Client.prototype, {
     compareClientSecret(this: { readonly clientId: string }, secret: string): boolean {
@@ -225,6 +258,12 @@ export function createProvider(options: ProviderOptions): Provider {
   function audiencesOf(clientId: string): readonly string[] {
     return clients.get(clientId)?.audiences ?? resources.map(({ audience }) => audience)
   }
+}
+
+/** What oidc-provider knows of a request while it answers. */
+interface Visit {
+  readonly route: string
+  readonly ctx: KoaContextWithOIDC
 }
 
 /** Secrets are random and long, so one pass is enough; what it saves is the secret when the database is read. */

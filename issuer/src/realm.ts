@@ -12,9 +12,10 @@ import type { TrustSource } from '@countersign/validator/manifest'
 import type { Validator } from '@countersign/validator/validator'
 import { sweepExpired } from './adapter.ts'
 import { Attempts } from './attempts.ts'
+import { mutualTlsOptions, openClientCertificates } from './certificate.ts'
 import { type IssuerConfig, secretsSchema, seedSchema } from './config.ts'
 import type { Issue } from './issuance.ts'
-import { createRealmServer } from './mount.ts'
+import { createMutualTlsServer, createRealmServer } from './mount.ts'
 import { openIssuerDatabase } from './schema.ts'
 import { openTenant } from './tenant.ts'
 import type { Usage } from './usage.ts'
@@ -43,6 +44,7 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
     secrets: readConfig(config.secrets, secretsSchema),
     seed: readConfig(config.seed, seedSchema),
     database,
+    certificates: openClientCertificates(config),
     passwords: new Attempts(now),
     codes: new Attempts(now),
     now,
@@ -67,7 +69,11 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
   // What came while the tenants were opened.
   review()
   const server = createRealmServer(mounted).listen(config.listen.port, '127.0.0.1')
-  await once(server, 'listening')
+  const { mutual_tls: own } = config
+  const mutual =
+    own && createMutualTlsServer(mounted, mutualTlsOptions(own)).listen(own.listen.port, own.listen.host)
+  const servers = [server, ...(mutual === undefined ? [] : [mutual])]
+  await Promise.all(servers.map((each) => once(each, 'listening')))
   const sweep = setInterval(() => {
     Promise.all([sweepExpired(database, now()), ...transmitters.map(({ sweep }) => sweep())]).catch(
       (error: Error) => log.error({ error: error.message }, 'sweep failed'),
@@ -78,16 +84,21 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
   return {
     ready: {
       port: (server.address() as AddressInfo).port,
+      ...(mutual && { mutual_tls_port: (mutual.address() as AddressInfo).port }),
       issuers: mounted.map(({ issuer }) => issuer),
     },
     stop: async () => {
       clearInterval(sweep)
       leave()
       await Promise.all(transmitters.map(({ stop }) => stop()))
-      const closed = once(server, 'close')
-      server.close()
-      server.closeAllConnections()
-      await closed
+      await Promise.all(
+        servers.map(async (each) => {
+          const closed = once(each, 'close')
+          each.close()
+          each.closeAllConnections()
+          await closed
+        }),
+      )
       await database.destroy()
     },
   }

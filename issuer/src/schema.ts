@@ -49,6 +49,7 @@ export interface PersonTable {
 export interface ClientTable {
   tenant: string
   client_id: string
+  /** Empty for who signs in with a certificate. */
   secret_sha256: string
   /** A `ClientRecord` as JSON. */
   metadata: string

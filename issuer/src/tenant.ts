@@ -3,15 +3,20 @@
  * @module
  */
 
+import { hkdfSync } from 'node:crypto'
 import type { Logger } from '@countersign/service'
+import { dpop } from '@countersign/validator/dpop'
+import { createGuard } from '@countersign/validator/guard'
 import { createHintValidator } from '@countersign/validator/hint'
 import { keySetOf } from '@countersign/validator/key-set'
 import type { TrustSource } from '@countersign/validator/manifest'
+import { createNonces } from '@countersign/validator/nonces'
 import type { Validator } from '@countersign/validator/validator'
 import type { Provider } from 'oidc-provider'
 import { createAdapterFactory, revokeGrant } from './adapter.ts'
+import { aliasOf } from './alias.ts'
 import type { Attempts } from './attempts.ts'
-import { createCertificateOf } from './certificate.ts'
+import { type ClientCertificates, isCertificateMethod, isSignedInByCertificate } from './certificate.ts'
 import type { IssuerConfig, Secrets, Seed } from './config.ts'
 import { isEnded } from './cutoff.ts'
 import { registerTokenExchange } from './exchange.ts'
@@ -21,7 +26,7 @@ import { keyPerAlgorithm } from './keyset.ts'
 import { answerErrors, serveKeySet } from './middleware.ts'
 import type { Scene } from './pages.ts'
 import { openPeople } from './people.ts'
-import { ACCESS_TOKEN_SECONDS, createProvider } from './provider.ts'
+import { ACCESS_TOKEN_SECONDS, type ClientRecord, createProvider } from './provider.ts'
 import { createAccessTokens } from './revocation.ts'
 import type { Database } from './schema.ts'
 import { loadClients, plantSeed } from './seed.ts'
@@ -39,6 +44,7 @@ export interface Realm {
   /** Of access tokens of this realm. */
   readonly validator: Validator
   readonly issue: Issue
+  readonly certificates: ClientCertificates | undefined
   readonly usage?: Pick<Usage, 'count'> | undefined
   readonly passwords: Attempts
   readonly codes: Attempts
@@ -62,7 +68,7 @@ export async function openTenant(
   tenant: { readonly id: string; readonly name: string },
   issuer: string,
 ): Promise<Tenant> {
-  const { config, secrets, seed, database, trust, validator, log, now } = realm
+  const { config, secrets, seed, database, trust, validator, certificates, log, now } = realm
   const issue: Issue = async (...request) => {
     try {
       const token = await realm.issue(...request)
@@ -109,13 +115,8 @@ export async function openTenant(
     )
   }
 
-  const certificateOf = config.client_certificate && createCertificateOf(config.client_certificate)
-  const stranded = clients.find(({ metadata }) => metadata.tls_client_certificate_bound_access_tokens)
-  // It would be given tokens that are bound to nothing, where somebody believes them to be.
-  if (certificateOf === undefined && stranded !== undefined)
-    throw new Error(
-      `client_certificate is missing, and tokens of ${stranded.clientId} are to be bound to one`,
-    )
+  checkCertificates(clients, certificates)
+  const alias = certificates && aliasOf(issuer, certificates.publicUrl)
   const state = { database, tenant: tenant.id, accessTokens, signals: transmitter, now }
   const provider = createProvider({
     issuer,
@@ -127,7 +128,8 @@ export async function openTenant(
     transmitter: { audience, scopes: Object.values(signalScopes) },
     cookieKeys: secrets.cookie_keys,
     nonceRequired: config.dpop.nonce_required,
-    certificateOf,
+    certificates,
+    alias,
     keys: keyPerAlgorithm(trust.state?.manifest, config.realm),
     isSignInEnded,
   })
@@ -144,7 +146,7 @@ export async function openTenant(
     issue,
     audiencesOf,
     lifetimeSeconds: ACCESS_TOKEN_SECONDS,
-    certificateOf,
+    certificates,
     now,
   })
   provider.use(answerErrors(scene))
@@ -158,9 +160,26 @@ export async function openTenant(
       desk,
       audiencesOf,
       revokeGrant: (grantId) => revokeGrant(state, grantId),
+      isSignedInByCertificate: (clientId, request) => {
+        const metadata = clients.find((client) => client.clientId === clientId)?.metadata
+        return (
+          metadata !== undefined &&
+          certificates !== undefined &&
+          isSignedInByCertificate(metadata, request, certificates)
+        )
+      },
     }),
   )
-  provider.use(transmitter.serve({ provider, validator, accessTokens }))
+  const guard = createGuard(validator, {
+    bindings: [
+      dpop({
+        base: [issuer, ...(alias === undefined ? [] : [alias])],
+        ...(config.dpop.nonce_required && { nonces: createNonces({ secrets: nonceSecrets(secrets) }) }),
+      }),
+      ...(certificates === undefined ? [] : [certificates.binding]),
+    ],
+  })
+  provider.use(transmitter.serve({ provider, guard, accessTokens }))
   provider.use(
     createSignIn({
       provider,
@@ -181,4 +200,24 @@ export async function openTenant(
   })
   await transmitter.start(isSignInEnded)
   return { provider, transmitter }
+}
+
+/** For proofs that come with tokens; each process of this realm knows those of the others. */
+function nonceSecrets({ cookie_keys }: Secrets): readonly Uint8Array[] {
+  return cookie_keys.map((key) => new Uint8Array(hkdfSync('sha256', key, '', 'nonces of signals', 32)))
+}
+
+/** It would be given tokens that are bound to nothing, where somebody believes them to be, or nobody could sign in. */
+function checkCertificates(
+  clients: readonly ClientRecord[],
+  certificates: ClientCertificates | undefined,
+): void {
+  for (const { clientId, metadata } of clients) {
+    const { token_endpoint_auth_method: method, tls_client_certificate_bound_access_tokens: isBound } =
+      metadata
+    if (certificates === undefined && (isBound || isCertificateMethod(method)))
+      throw new Error(`client_certificate is missing, and tokens of ${clientId} are to be bound to one`)
+    if (isCertificateMethod(method) && !certificates?.methods.includes(method))
+      throw new Error(`client_ca is missing, and ${clientId} is known by what an authority has signed`)
+  }
 }

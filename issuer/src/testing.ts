@@ -22,7 +22,8 @@ import {
   type TestWorld,
 } from '@countersign/validator/testing'
 import { createValidator, type Validator } from '@countersign/validator/validator'
-import { configSchema, type IssuerConfig, type SeedClient, seedSchema, tokenExchange } from './config.ts'
+import type { z } from 'zod'
+import { configSchema, type SeedClient, seedSchema, tokenExchange } from './config.ts'
 import { openRealm } from './realm.ts'
 import type { Database } from './schema.ts'
 import { createTransmitter, type Transmitter } from './signals/transmitter.ts'
@@ -57,6 +58,8 @@ export interface TestIssuer {
   readonly folder: string
   /** Where it listens, for a process that takes it for whatever stands at its public URL. */
   readonly url: string
+  /** Where it listens for clients with certificates, if it does. */
+  readonly mutualTlsPort: number | undefined
   /** Tells it that the world has published a manifest. It decides by the newest in any case. */
   hearNews(): void
   /** While set, the broker answers with it. */
@@ -118,7 +121,7 @@ export async function startTestIssuer(
     /** With a key that signs SETs. */
     readonly signals?: boolean
     /** Laid over its configuration. */
-    readonly settings?: Partial<IssuerConfig>
+    readonly settings?: Partial<z.input<typeof configSchema>>
     /** Laid over what its seed has of a client. */
     readonly clients?: Readonly<Record<string, Partial<SeedClient>>>
     /** One that another issuer has left, to go on from. */
@@ -236,6 +239,7 @@ export async function startTestIssuer(
     fault: undefined,
     key: undefined,
     url: `http://127.0.0.1:${running.ready['port']}`,
+    mutualTlsPort: running.ready['mutual_tls_port'] as number | undefined,
     hearNews: () => {
       for (const listener of listeners) listener()
     },

@@ -1,14 +1,17 @@
 /**
  * The transmitter over HTTP: its metadata for everybody, and the management of streams for clients with an access token of
- * this very tenant, made for this transmitter, with the scope for it. The token comes in the `Authorization` header alone.
+ * this very tenant, made for this transmitter, with the scope for it. The token comes in the `Authorization` header alone,
+ * with proof of what it is bound to.
  * @module
  */
 
 import type { IncomingMessage } from 'node:http'
-import { admit } from '@countersign/validator/bearer'
+import type { Guard } from '@countersign/validator/guard'
 import { type JsonObject, parseObject } from '@countersign/validator/json'
 import { Refusal } from '@countersign/validator/refusal'
 import { deliveryMethods } from '@countersign/validator/ssf-events'
+import { certificateOnConnection } from '../certificate.ts'
+import { tokenTypeOf } from '../introspection.ts'
 import type { Context, Middleware } from '../middleware.ts'
 import type { Desk as TokenDesk } from '../presented.ts'
 import { routes } from '../provider.ts'
@@ -40,9 +43,14 @@ export const metadataPath = '/.well-known/ssf-configuration'
 
 const BODY_BYTES_MAX = 256 * 1024
 
+/** What says whether a token is good here. */
+export interface Tokens extends Pick<TokenDesk, 'accessTokens' | 'provider'> {
+  readonly guard: Guard
+}
+
 export interface RouteOptions {
   readonly desk: Desk
-  readonly tokens: Pick<TokenDesk, 'validator' | 'accessTokens' | 'provider'>
+  readonly tokens: Tokens
   readonly audience: string
 }
 
@@ -81,17 +89,28 @@ export function createSignalRoutes({ desk, tokens, audience }: RouteOptions): Mi
 
   /** The client that asks. Throws `Declined`. */
   async function authorize(ctx: Context, scopes: readonly string[]): Promise<string> {
-    const admission = admit(tokens.validator, ctx.req.rawHeaders)
+    const { req: source } = ctx
+    const { rawHeaders, method = '', url: target = '', socket } = source
+    const admission = await tokens.guard.admit({
+      source,
+      rawHeaders,
+      method,
+      target,
+      peer: socket.remoteAddress,
+      certificate: certificateOnConnection(source),
+    })
+    ctx.set({ ...admission.headers })
     if (!admission.admitted) {
       const { 'www-authenticate': challenge = 'Bearer' } = admission.denial.headers
       // Whatever is wrong with a token, another one is needed: 401 (RFC 6750, section 3.1).
       throw new Declined(401, 'an access token of this issuer is needed', { 'www-authenticate': challenge })
     }
     const { token } = admission
+    const scheme = tokenTypeOf(token.claims['cnf'])
     const isForUs = token.issuer === desk.issuer && token.audiences.includes(audience)
     if (!isForUs || (await tokens.accessTokens.isRevoked(token.tokenId)))
       throw new Declined(401, 'the access token is not good here', {
-        'www-authenticate': 'Bearer error="invalid_token"',
+        'www-authenticate': `${scheme} error="invalid_token"`,
       })
     // A stream is a client's. A person's token, or one that came by exchange, speaks for somebody else.
     const { clientId } = token
@@ -100,7 +119,7 @@ export function createSignalRoutes({ desk, tokens, audience }: RouteOptions): Mi
       throw new Declined(403, 'streams are for clients that speak for themselves')
     if (!token.scopes.some((scope) => scopes.includes(scope)))
       throw new Declined(403, 'the access token does not reach that far', {
-        'www-authenticate': `Bearer error="insufficient_scope", scope="${scopes[0]}"`,
+        'www-authenticate': `${scheme} error="insufficient_scope", scope="${scopes[0]}"`,
       })
     return clientId
   }

@@ -9,7 +9,6 @@ import type { JsonObject } from '@countersign/validator/json'
 import type { Manifest, TrustSource } from '@countersign/validator/manifest'
 import type { Issue } from '../issuance.ts'
 import type { Middleware } from '../middleware.ts'
-import type { Desk as TokenDesk } from '../presented.ts'
 import type { Database } from '../schema.ts'
 import { createDeliverer } from './deliver.ts'
 import {
@@ -24,7 +23,7 @@ import { createMint } from './mint.ts'
 import { createOutbox } from './outbox.ts'
 import { createPoller } from './poll.ts'
 import type { Reach } from './push.ts'
-import { createSignalRoutes } from './routes.ts'
+import { createSignalRoutes, type Tokens } from './routes.ts'
 import { type LiveSession, liveSessions } from './sessions.ts'
 import { openStreams } from './streams.ts'
 import { watch } from './watch.ts'
@@ -44,7 +43,7 @@ export interface Signals {
 }
 
 export interface Transmitter extends Signals {
-  serve(tokens: Pick<TokenDesk, 'validator' | 'accessTokens' | 'provider'>): Middleware
+  serve(tokens: Tokens): Middleware
   /** Delivers what waits, and tells from now on what manifests make true. */
   start(isSignInEnded: (subject: string, signedInAt: number) => boolean): Promise<void>
   /** There may be a newer manifest. Settles when all that it made true is told. */
