@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import fc from 'fast-check'
-import { decode, encode } from './base64url.ts'
+import { decode, decodeText, encode } from './base64url.ts'
 
 test('what was encoded is decoded to the same bytes', () => {
   fc.assert(
@@ -55,9 +55,33 @@ test('T049 T050 of all short texts, exactly those are accepted that encode write
     try {
       assert.equal(encode(decode(text)), text)
       accepted++
+      continue
     } catch (error) {
       assert.equal((error as { reason?: string }).reason, 'malformed', text)
     }
+    assert.throws(() => decodeText(text), { reason: 'malformed' }, text)
   }
   assert.ok(accepted > 20)
+})
+
+test('T056 text is read as its bytes are: what is no UTF-8 is refused, and what only looks like a repair is not', () => {
+  const textOf = (bytes: Uint8Array): string | undefined => {
+    try {
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    } catch {
+      return undefined
+    }
+  }
+  const reads = (bytes: Uint8Array): void => {
+    const expected = textOf(bytes)
+    if (expected === undefined) assert.throws(() => decodeText(encode(bytes)), { reason: 'malformed' })
+    else assert.equal(decodeText(encode(bytes)), expected)
+  }
+  for (const text of ['', 'é', '\ufffd', '\ufeffa', '𝔸', 'a'.repeat(20_000), '\ufffd'.repeat(10_000)])
+    reads(Buffer.from(text))
+  for (const bytes of [[0xff], [0xed, 0xa0, 0x80], [0xc0, 0xaf], [0xef, 0xbf, 0xbd, 0xe2, 0x82]]) {
+    reads(Uint8Array.from(bytes))
+    reads(Buffer.concat([Buffer.alloc(20_000, 'a'), Uint8Array.from(bytes)]))
+  }
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 40 }), reads))
 })

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { decodeBase64url } from '#platform'
+import { decodeBase64url, decodeBase64urlText } from '#platform'
 import { Refusal } from './refusal.ts'
 
 export { encodeBase64url as encode } from '#platform'
@@ -14,4 +14,11 @@ export function decode(text: string): Uint8Array {
   const bytes = decodeBase64url(text)
   if (bytes === undefined) throw new Refusal('malformed')
   return bytes
+}
+
+/** The UTF-8 text that was encoded. Throws `Refusal('malformed')`, also for bytes that are none. */
+export function decodeText(text: string): string {
+  const decoded = decodeBase64urlText(text)
+  if (decoded === undefined) throw new Refusal('malformed')
+  return decoded
 }

@@ -50,51 +50,52 @@ export interface Ancestor {
 
 /** Throws `Refusal('malformed')` for a claim that is missing or of another kind than the RFCs say a token of this type has. */
 export function readClaims(payload: JsonObject, type: TokenType | undefined): Claims {
-  const common = {
-    issuer: readText(payload['iss']),
-    audiences: readAudiences(payload['aud']),
-    tokenId: readText(payload['jti']),
-    issuedAt: readTime(payload['iat']),
-  }
-  return type === 'set' ? readSetClaims(common, payload) : readTokenClaims(common, payload)
+  return type === 'set' ? readSetClaims(payload) : readTokenClaims(payload)
 }
 
-type CommonClaims = Pick<Claims, 'issuer' | 'audiences' | 'tokenId' | 'issuedAt'>
-
-function readTokenClaims(common: CommonClaims, payload: JsonObject): Claims {
+function readTokenClaims(payload: JsonObject): Claims {
+  const issuedAt = readTime(payload['iat'])
   const expiresAt = readTime(payload['exp'])
-  if (expiresAt <= common.issuedAt) throw new Refusal('malformed')
+  if (expiresAt <= issuedAt) throw new Refusal('malformed')
   return {
-    ...common,
+    issuer: readText(payload['iss']),
     subject: readText(payload['sub']),
+    audiences: readAudiences(payload['aud']),
     tenant: readText(payload['tid']),
+    tokenId: readText(payload['jti']),
+    issuedAt,
     expiresAt,
     notBefore: optional(payload['nbf'], readTime),
     clientId: optional(payload['client_id'], readText),
     session: optional(payload['sid'], readText),
-    scopes: optional(payload['scope'], readScopes) ?? [],
+    scopes: optional(payload['scope'], readScopes) ?? none,
     confirmation: optional(payload['cnf'], readConfirmation),
-    ancestors: optional(payload['via'], readAncestors) ?? [],
+    ancestors: optional(payload['via'], readAncestors) ?? none,
     event: undefined,
   }
 }
 
+const none: readonly never[] = []
+
 /** What makes other tokens of ours what they are. A SET has none of it, so that no reader takes it for one of them. */
 const foreignToSets = ['sub', 'exp', 'nbf', 'tid', 'client_id', 'scope', 'cnf', 'via', 'nonce', 'sid']
 
-function readSetClaims(common: CommonClaims, payload: JsonObject): Claims {
+function readSetClaims(payload: JsonObject): Claims {
   for (const name of foreignToSets) if (payload[name] !== undefined) throw new Refusal('malformed')
   return {
-    ...common,
+    issuer: readText(payload['iss']),
     subject: undefined,
+    audiences: readAudiences(payload['aud']),
     tenant: undefined,
+    tokenId: readText(payload['jti']),
+    issuedAt: readTime(payload['iat']),
     expiresAt: undefined,
     notBefore: undefined,
     clientId: undefined,
     session: undefined,
-    scopes: [],
+    scopes: none,
     confirmation: undefined,
-    ancestors: [],
+    ancestors: none,
     event: readEvent(payload),
   }
 }

@@ -9,7 +9,16 @@ import { readFileSync } from 'node:fs'
 import test from 'node:test'
 import fc from 'fast-check'
 import { decode, encode } from './base64url.ts'
-import { decodeEntry, ENTRY_BYTES, type Entry, encodeEntry, entryOf, leafHash, tokenTypes } from './entry.ts'
+import {
+  decodeEntry,
+  ENTRY_BYTES,
+  type Entry,
+  encodeEntry,
+  entryOf,
+  leafHash,
+  leafHashOf,
+  tokenTypes,
+} from './entry.ts'
 import { Refusal } from './refusal.ts'
 
 interface Vectors {
@@ -36,15 +45,17 @@ const malformed = { name: 'Refusal', reason: 'malformed' }
 
 for (const { name, parts, entry, leaf_hash } of vectors.cases) {
   test(`entry vector: ${name}`, () => {
-    const made = entryOf({
+    const facts = {
       tokenType: parts.token_type,
       kid: parts.kid,
       issuedAt: parts.issued_at,
       expiresAt: parts.expires_at,
       serial: parts.serial,
       payloadSegment: parts.payload_segment,
-    })
+    }
+    const made = entryOf(facts)
     assert.equal(encode(encodeEntry(made)), entry)
+    assert.equal(encode(leafHashOf(facts)), leaf_hash)
     assert.equal(encode(leafHash(decode(entry))), leaf_hash)
     assert.deepEqual(encodeEntry(decodeEntry(decode(entry))), encodeEntry(made))
   })
@@ -129,4 +140,29 @@ test('a kid that is no thumbprint makes no entry', () => {
   ]) {
     assert.throws(() => encodeEntry(entryOf({ ...parts, kid })), malformed, kid)
   }
+})
+
+test('the leaf hash of a token is its own, whatever was asked before, and also after what cannot be an entry', () => {
+  const parts = fc.record({
+    tokenType: fc.constantFrom(...(Object.keys(tokenTypes) as (keyof typeof tokenTypes)[])),
+    kid: fc.oneof(bytes32.map(encode), fc.constantFrom(encode(new Uint8Array(31)), 'no thumbprint')),
+    issuedAt: fc.oneof(number, fc.constantFrom(-1, 0.5)),
+    expiresAt: number,
+    serial: number,
+    payloadSegment: fc.base64String(),
+  })
+  fc.assert(
+    fc.property(fc.array(parts, { minLength: 2, maxLength: 8 }), (tokens) => {
+      for (const token of tokens) {
+        let expected: string | undefined
+        try {
+          expected = encode(leafHash(encodeEntry(entryOf(token))))
+        } catch {
+          assert.throws(() => leafHashOf(token), malformed)
+          continue
+        }
+        assert.equal(encode(leafHashOf(token)), expected)
+      }
+    }),
+  )
 })

@@ -67,18 +67,46 @@ export function entryOf({ tokenType, kid, issuedAt, expiresAt, serial, payloadSe
 
 /** Throws `Refusal('malformed')` for an entry that cannot be written exactly: a fraction, a number below zero. */
 export function encodeEntry(entry: Entry): Uint8Array {
-  const { keyThumbprint, payloadSha256 } = entry
-  if (keyThumbprint.length !== 32 || payloadSha256.length !== 32) throw new Refusal('malformed')
   const bytes = new Uint8Array(ENTRY_BYTES)
-  const view = new DataView(bytes.buffer)
-  bytes[0] = VERSION
-  bytes[1] = tokenTypes[entry.tokenType]
-  bytes.set(keyThumbprint, 2)
-  writeUint64(view, 34, entry.issuedAt)
-  writeUint64(view, 42, entry.expiresAt)
-  writeUint64(view, 50, entry.serial)
-  bytes.set(payloadSha256, 58)
+  setThumbprint(bytes, entry.keyThumbprint)
+  setParts(bytes, entry, entry.payloadSha256)
   return bytes
+}
+
+/** A leaf, which is an entry after a zero: of the last token, and most have the same key. */
+const leaf = new Uint8Array(1 + ENTRY_BYTES)
+const entryInLeaf = leaf.subarray(1)
+let kidInLeaf = ''
+
+/** The same as `leafHash(encodeEntry(entryOf(parts)))`, at half the price. */
+export function leafHashOf(parts: EntryParts): Uint8Array {
+  if (parts.kid !== kidInLeaf) {
+    setThumbprint(entryInLeaf, decode(parts.kid))
+    kidInLeaf = parts.kid
+  }
+  setParts(entryInLeaf, parts, sha256(parts.payloadSegment))
+  return sha256(leaf)
+}
+
+function setThumbprint(bytes: Uint8Array, thumbprint: Uint8Array): void {
+  if (thumbprint.length !== 32) throw new Refusal('malformed')
+  bytes.set(thumbprint, 2)
+}
+
+/** Everything but the thumbprint. */
+function setParts(
+  bytes: Uint8Array,
+  { tokenType, issuedAt, expiresAt, serial }: Pick<Entry, 'tokenType' | 'issuedAt' | 'expiresAt' | 'serial'>,
+  payloadSha256: Uint8Array,
+): void {
+  if (payloadSha256.length !== 32) throw new Refusal('malformed')
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  bytes[0] = VERSION
+  bytes[1] = tokenTypes[tokenType]
+  writeUint64(view, 34, issuedAt)
+  writeUint64(view, 42, expiresAt)
+  writeUint64(view, 50, serial)
+  bytes.set(payloadSha256, 58)
 }
 
 /** Throws `Refusal('malformed')` for anything that `encodeEntry` would not have written. */

@@ -21,7 +21,7 @@ const DEPTH_MAX = 32
 export function parseObject(source: string | Uint8Array): JsonObject {
   const text = typeof source === 'string' ? source : readUtf8(source)
   const value = parse(text)
-  if (!isObject(value) || isDeeper(value, DEPTH_MAX)) throw new Refusal('malformed')
+  if (!isObject(value) || (!isFlat(text) && isDeeper(value, DEPTH_MAX))) throw new Refusal('malformed')
   if (!isPlain(text, value)) scan(text)
   return value
 }
@@ -43,6 +43,11 @@ function parse(text: string): JsonValue {
   } catch {
     throw new Refusal('malformed')
   }
+}
+
+/** Without brackets but the outermost, as most headers and claims are. */
+function isFlat(text: string): boolean {
+  return !text.includes('[') && text.indexOf('{', text.indexOf('{') + 1) === -1
 }
 
 function isDeeper(value: JsonValue | undefined, depthMax: number): boolean {

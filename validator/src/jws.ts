@@ -6,7 +6,7 @@
 
 import type { KeyObject } from 'node:crypto'
 import { importKey, sha256, signNow, verifyNow } from '#platform'
-import { decode, encode } from './base64url.ts'
+import { decode, decodeText, encode } from './base64url.ts'
 import { type JsonObject, parseObject } from './json.ts'
 import { Refusal } from './refusal.ts'
 
@@ -74,8 +74,8 @@ export function parseCompact(token: string, limits: Limits = tokenLimits): Unche
   const payloadSegment = token.slice(first + 1, last)
   const signatureSegment = token.slice(last + 1)
   return {
-    header: parseObject(decode(headerSegment)),
-    claims: parseObject(decode(payloadSegment)),
+    header: parseObject(decodeText(headerSegment)),
+    claims: parseObject(decodeText(payloadSegment)),
     headerSegment,
     payloadSegment,
     signatureSegment,

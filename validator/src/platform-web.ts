@@ -43,6 +43,12 @@ export function decodeUtf8(bytes: Uint8Array): string | undefined {
   }
 }
 
+/** The same for base64url of UTF-8, given as text. */
+export function decodeBase64urlText(text: string): string | undefined {
+  const bytes = decodeBase64url(text)
+  return bytes && decodeUtf8(bytes)
+}
+
 /** More arguments than this may not fit the stack. */
 const ARGUMENTS_MAX = 4096
 

@@ -25,6 +25,22 @@ export function decodeBase64url(text: string): Uint8Array | undefined {
   return bytes.toString('base64url') === text ? bytes : undefined
 }
 
+/** Where a text is between its two forms; as large as a token may be. */
+const texts = Buffer.alloc(16 * 1024)
+
+/** The same for base64url of UTF-8, given as text. */
+export function decodeBase64urlText(text: string): string | undefined {
+  if (text.length > texts.length) {
+    const bytes = decodeBase64url(text)
+    return bytes && decodeUtf8(bytes)
+  }
+  const length = texts.write(text, 'base64url')
+  if (texts.toString('base64url', 0, length) !== text) return undefined
+  const decoded = texts.toString('utf8', 0, length)
+  // What stands for bytes that are no UTF-8 may also have been meant.
+  return decoded.includes('\ufffd') && !isUtf8(texts.subarray(0, length)) ? undefined : decoded
+}
+
 export function encodeUtf8(text: string): Uint8Array {
   return Buffer.from(text)
 }

@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { decode, encode } from './base64url.ts'
+import { decode, decodeText, encode } from './base64url.ts'
 import { type TokenType, tokenTypes } from './entry.ts'
 import { signInput } from './jws.ts'
 import type { TrustSource } from './manifest.ts'
@@ -21,6 +21,7 @@ import {
   type TestOrder,
   tenants,
 } from './testing.ts'
+import { proveEach } from './tree.ts'
 import {
   acceptWithoutReceipt,
   createValidator,
@@ -95,6 +96,31 @@ test('an honest token is accepted, and tells who it is', () => {
 test('a token of a batch is accepted like a lone one', () => {
   const tokens = world.issueBatch(Array.from({ length: 40 }, () => ({ realm: 'enterprise' })))
   for (const token of tokens) assert.equal(verdict(enterprise, token), 'accepted')
+})
+
+test('where the witness has told of a root, the path to it is enough; where not, the signature decides', () => {
+  const [token = ''] = world.issueBatch([{ realm: 'enterprise' }, { realm: 'enterprise' }])
+  const [header, claims] = token.split('.', 2).map((segment) => JSON.parse(decodeText(segment)))
+  const receipt = decodeReceipt(decode(header.rcpt))
+  const isTold = (start: number, size: number): boolean => start === receipt.start && size === receipt.size
+  const { root: toldRoot } = proveEach(
+    world.witness.leafHashes.slice(receipt.start, receipt.start + receipt.size),
+  )
+  const told = (root: Uint8Array): TrustSource => ({
+    state: world.trust.state,
+    ageSeconds: () => 0,
+    roots: { has: (_log, start, size, shown) => isTold(start, size) && Buffer.compare(root, shown) === 0 },
+  })
+  const unsigned = issue({ claims, receipt: encodeReceipt({ ...receipt, signature: new Uint8Array(64) }) })
+  assert.equal(verdict(createValidator({ ...usual, trust: told(toldRoot) }), unsigned), 'accepted')
+  assert.equal(
+    verdict(createValidator({ ...usual, trust: told(new Uint8Array(32)) }), unsigned),
+    'receipt_invalid',
+  )
+  assert.equal(verdict(enterprise, unsigned), 'receipt_invalid')
+  // Nobody else's token is on that path.
+  const other = issue({ claims: { ...claims, sub: 'root' }, receipt: encodeReceipt(receipt) })
+  assert.equal(verdict(createValidator({ ...usual, trust: told(toldRoot) }), other), 'receipt_invalid')
 })
 
 for (const algorithm of ['ES256', 'EdDSA', 'PS256', 'RS256', 'ML-DSA-44'] as const) {

@@ -134,6 +134,9 @@ export interface ForeignValidator extends Validator {
   stop(): void
 }
 
+/** Of whom nothing is known. */
+const nobody: Sender = {}
+
 const CACHED_VERDICTS_MAX = 10_000
 const CLOCK_TOLERANCE_SECONDS_MAX = 60
 /** A validator that may decide by older trust has in effect none. */
@@ -144,8 +147,8 @@ const INVESTIGATIONS_PER_SECOND_MAX = 1000
 interface Cached {
   readonly token: ValidatedToken
   readonly acceptance: Acceptance
-  /** The last segment with its dot. */
-  readonly signature: string
+  /** All of it, as it was shown. */
+  readonly text: string
   /** The last one that went out, and who it was about. */
   sighting: Sighting | undefined
   sender: Sender
@@ -165,7 +168,7 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
   let investigationSecond = 0
   let investigationCount = 0
 
-  function validate(token: string, sender: Sender = {}): ValidatedToken {
+  function validate(token: string, sender: Sender = nobody): ValidatedToken {
     const state = trust.state
     if (state !== cachedUnder) {
       cache.clear()
@@ -188,6 +191,7 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
       confirmation,
       denials,
       verifiedRoots,
+      roots: trust.roots,
     }
   }
 
@@ -209,7 +213,7 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
       cache.set(input, {
         token: validated,
         acceptance,
-        signature: token.slice(input.length),
+        text: token,
         sighting,
         sender,
       })
@@ -305,13 +309,11 @@ class ValidatedToken {
 
   constructor(acceptance: Acceptance) {
     this.#acceptance = acceptance
-    freeze(acceptance.payload)
-    freeze(acceptance.claims)
   }
 
   /** All claims, as they were signed. */
   get claims(): JsonObject {
-    return this.#acceptance.payload
+    return frozen(this.#acceptance.payload)
   }
   /** `iss`. */
   get issuer(): string {
@@ -328,11 +330,11 @@ class ValidatedToken {
   }
   /** `aud`, as a list; one of them is this service. */
   get audiences(): readonly string[] {
-    return this.#acceptance.claims.audiences
+    return frozen(this.#acceptance.claims.audiences)
   }
   /** `scope`, taken apart; empty where there is none. */
   get scopes(): readonly string[] {
-    return this.#acceptance.claims.scopes
+    return frozen(this.#acceptance.claims.scopes)
   }
   /** `client_id`: the application that the token was given to. */
   get clientId(): string | undefined {
@@ -352,7 +354,7 @@ class ValidatedToken {
   }
   /** What a SET tells of. */
   get event(): SecurityEvent {
-    return claimed(this.#acceptance.claims.event)
+    return frozen(claimed(this.#acceptance.claims.event))
   }
   /** The key that signed it: an RFC 7638 thumbprint, or the name that a foreign issuer gave it. */
   get kid(): string {
@@ -364,7 +366,8 @@ class ValidatedToken {
   }
   /** Where the log holds the issuance; undefined only under `acceptWithoutReceipt`. */
   get receipt(): LogPlace | undefined {
-    return this.#acceptance.place
+    const { place } = this.#acceptance
+    return place && frozen(place)
   }
 }
 
@@ -377,11 +380,11 @@ function claimed<Value>(value: Value | undefined): Value {
 }
 
 /** Whether nothing but the trust state, which the cache hangs on, could give another verdict now. */
-function isStillGood({ acceptance, signature }: Cached, token: string, world: World): boolean {
+function isStillGood({ acceptance, text }: Cached, token: string, world: World): boolean {
   const { claims, key, foreign, validFrom, validUntil } = acceptance
   return (
     // Another signature over the same input may be no signature at all.
-    token.endsWith(signature) &&
+    token === text &&
     world.now >= validFrom &&
     world.now < validUntil &&
     !world.stale &&
@@ -395,10 +398,11 @@ function isReadable(token: string): boolean {
   return typeof token === 'string' && token.length <= tokenLimits.tokenCharactersMax
 }
 
-function freeze(value: JsonValue | object | undefined): void {
-  if (typeof value !== 'object' || value === null) return
-  Object.freeze(value)
-  for (const member of Object.values(value)) freeze(member)
+/** Only what is asked for: most services ask for two or three words of a token. */
+function frozen<Value extends object>(value: Value): Value {
+  if (Object.isFrozen(value)) return value
+  for (const member of Object.values(value)) if (typeof member === 'object' && member !== null) frozen(member)
+  return Object.freeze(value)
 }
 
 /** What may be told of a token: names and places, never the token, and of a stranger's words only what is short. */

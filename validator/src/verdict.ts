@@ -9,7 +9,7 @@ import { decode, encode } from './base64url.ts'
 import { type Claims, readClaims } from './claims.ts'
 import { type Confirmation, isSender } from './confirmation.ts'
 import type { DenialReason, DenialSource } from './denials.ts'
-import { encodeEntry, entryOf, headerTypes, leafHash, type TokenType } from './entry.ts'
+import { headerTypes, leafHashOf, type TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import {
   type Algorithm,
@@ -21,7 +21,7 @@ import {
 } from './jws.ts'
 import { checkLive } from './key-state.ts'
 import type { Cutoff, KeyScope, Manifest, ManifestKey } from './manifest.ts'
-import { decodeReceipt, type VerifiedRoots, verifyReceipt } from './receipt.ts'
+import { decodeReceipt, type RootSource, type VerifiedRoots, verifyReceipt } from './receipt.ts'
 import { type Reason, Refusal } from './refusal.ts'
 import { checkIssuerScope, checkKeyScope, checkLifetimeScope, type ScopedClaims, tenantFor } from './scope.ts'
 
@@ -49,6 +49,8 @@ export interface World {
   readonly denials?: DenialSource | undefined
   /** Signatures over subtree roots that were found to be good. */
   readonly verifiedRoots: VerifiedRoots
+  /** Roots that the witness has told of. */
+  readonly roots?: RootSource | undefined
 }
 
 /** What a verdict rests on: a key of the manifest, or one of an issuer that is not ours. */
@@ -186,19 +188,16 @@ function scopedBy(type: TokenType, algorithm: Algorithm, claims: Claims): Scoped
  * Learns for the sighting of a refused token what the verdict did not get to, if the manifest has its key. `mayVerify`
  * is asked before anything is verified that the verdict did not need.
  */
-export function investigate(
-  findings: Findings,
-  { manifest, verifiedRoots }: World,
-  mayVerify: () => boolean,
-): void {
+export function investigate(findings: Findings, world: World, mayVerify: () => boolean): void {
   const { jws } = findings
+  const { manifest } = world
   const kid = jws?.header['kid']
   findings.key ??= typeof kid === 'string' ? manifest?.keys.get(kid) : undefined
   if (jws === undefined || manifest === undefined || findings.key === undefined) return
   if (findings.signatureValid !== undefined || !mayVerify()) return
   findings.signatureValid = isSignedBy(findings.key, jws)
   if (!findings.signatureValid) return
-  findings.receiptValid = isCountersigned(findings.key, jws, manifest, verifiedRoots, findings)
+  findings.receiptValid = isCountersigned(findings.key, jws, manifest, world, findings)
 }
 
 /** What only the holder of a foreign key can bring about; tokens that its owner makes for others come in all the time. */
@@ -270,12 +269,12 @@ function checkReceipt(
   jws: UncheckedJws,
   manifest: Manifest,
   { receiptRequired }: Question,
-  { verifiedRoots }: World,
+  world: World,
   findings: Findings,
 ): void {
   const missing = jws.header['rcpt'] === undefined
   if (missing && !receiptRequired) return
-  findings.receiptValid = isCountersigned(key, jws, manifest, verifiedRoots, findings)
+  findings.receiptValid = isCountersigned(key, jws, manifest, world, findings)
   if (!findings.receiptValid)
     throw new Refusal(missing ? 'receipt_missing' : 'receipt_invalid', { kid: key.kid })
 }
@@ -291,7 +290,7 @@ function isCountersigned(
   key: VouchingKey,
   jws: UncheckedJws,
   manifest: Manifest,
-  verifiedRoots: VerifiedRoots,
+  world: World,
   findings: Findings,
 ): boolean {
   const { kid } = key
@@ -306,10 +305,9 @@ function isCountersigned(
     const { keyId, serial, start, offset } = receipt
     const log = manifest.logs.get(keyId)
     if (log === undefined) return false
-    const entry = entryOf({ tokenType, kid, issuedAt: iat, expiresAt: exp, serial, payloadSegment })
-    const leaf = leafHash(encodeEntry(entry))
+    const leaf = leafHashOf({ tokenType, kid, issuedAt: iat, expiresAt: exp, serial, payloadSegment })
     findings.place = { origin: log.origin, index: start + offset, serial, leafHash: encode(leaf) }
-    verifyReceipt(receipt, leaf, log, verifiedRoots)
+    verifyReceipt(receipt, leaf, log, world.verifiedRoots, world.roots)
     return true
   } catch (error) {
     if (error instanceof Refusal) return false
