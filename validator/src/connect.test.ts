@@ -165,6 +165,14 @@ test('other issuers beside the authority, or alone: their keys are followed, and
   const [report] = (await reported) as [Report]
   const seen = report.sightings.map((each) => [each.verdict, each.issuer, each.kid, each.realm])
   assert.deepEqual(seen, [['accepted', issuer, 'key-1', undefined]])
+  const orders = validator.forAudience('api://orders')
+  const fetched = provider.requests.length
+  assert.equal(
+    orders.validate(signAs(theirs, { typ: 'at+jwt' }, { ...claims, aud: 'api://orders' })).issuer,
+    issuer,
+  )
+  assert.throws(() => orders.validate(token), { reason: 'audience_mismatch' })
+  assert.equal(provider.requests.length, fetched, 'another audience asks nobody anew')
   const own = validator.decide(world.issue())
   assert.equal(!own.accepted && own.refusal.reason, 'issuer_mismatch', 'no realm of ours is taken')
   const news = new Promise((resolve) =>
@@ -179,6 +187,8 @@ test('other issuers beside the authority, or alone: their keys are followed, and
   authority.push()
   await news
   assert.throws(() => validator.validate(token), { reason: 'key_blocked' })
+  const forOrders = signAs(theirs, { typ: 'at+jwt' }, { ...claims, aud: 'api://orders' })
+  assert.throws(() => orders.validate(forOrders), { reason: 'key_blocked' })
   await validator.stop()
   await provider.stop()
 })

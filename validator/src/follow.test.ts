@@ -149,6 +149,35 @@ test('T120: what the validator did not apply is not acknowledged', async (t) => 
   assert.equal(problems[0]?.message, 'out of memory')
 })
 
+test('T120: what others decide by is acknowledged once all of them have it, and nothing newer in its place', async (t) => {
+  const { world, authority, follow } = await begin(t)
+  const statements: string[] = []
+  const waiting = new Map<number, () => void>()
+  const follower = follow({
+    enrolment,
+    onFreshness: (statement) => statements.push(statement),
+    whenApplied: (version) => new Promise((resolve) => waiting.set(version, resolve)),
+  })
+  await follower.ready()
+  assert.equal(authority.acknowledgements.length, 0)
+  world.setState(world.keys.consumer.kid, 'blocked')
+  authority.push()
+  await follower.waitForVersion(2, 5000)
+  const versions = () =>
+    authority.acknowledgements.map((each) => verifyAcknowledgement(each, () => validatorKey.jwk).version)
+  while (!waiting.has(2)) await new Promise((resolve) => setImmediate(resolve))
+  waiting.get(1)?.()
+  world.now++
+  const statement = world.freshness()
+  authority.send('freshness', statement)
+  while (!statements.includes(statement)) await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual(versions(), [])
+  const acknowledged = authority.acknowledged(1)
+  waiting.get(2)?.()
+  await acknowledged
+  assert.deepEqual(versions(), [2])
+})
+
 test('an acknowledgement is sent until it is taken', async (t) => {
   const { authority, follow } = await begin(t)
   authority.answer('/acks', status(503))

@@ -15,6 +15,8 @@ import { createEventParser, type ServerEvent } from './event-stream.ts'
 import type { NewsSource } from './hold.ts'
 import { type JsonObject, parseObject } from './json.ts'
 import type { TrustSource, TrustState } from './manifest.ts'
+import type { RootSource } from './receipt.ts'
+import { PushedRoots } from './roots.ts'
 import { readStateFile, writeStateFile } from './state-file.ts'
 import { type Clocks, SplitView, systemClocks, Trust, type TrustDocuments } from './trust.ts'
 
@@ -29,9 +31,21 @@ export interface FollowOptions {
   readonly enrolment?: Enrolment | undefined
   /** Called with each newer state once it is in force, and with the one from the state file. */
   readonly onState?: ((state: TrustState) => void) | undefined
+  /** Called with each statement (compact JWS) that made what is held younger, for others who decide by it. */
+  readonly onFreshness?: ((statement: string) => void) | undefined
+  /**
+   * Where others decide by what this follower verifies, such as the workers of a cluster: settles once all of them have that
+   * version or a newer one. Nothing is acknowledged before. Must not reject.
+   */
+  readonly whenApplied?: ((version: number) => Promise<void>) | undefined
+  /**
+   * Whether to hear of subtree roots that the witness countersigned, so that the signatures of receipts over them need not be
+   * verified. Left out: no.
+   */
+  readonly pushedRoots?: boolean | undefined
   /** The authority lied; the error carries the proof. */
   readonly onMisbehavior?: ((proof: SplitView) => void) | undefined
-  /** Something was refused or did not arrive. The follower goes on by itself. */
+  /** Something was refused or did not arrive, or is a `SplitRoots`. The follower goes on by itself. */
   readonly onProblem?: ((problem: Error) => void) | undefined
   /** Seconds since the epoch. */
   readonly now?: (() => number) | undefined
@@ -45,6 +59,8 @@ export interface FollowOptions {
 
 /** Trust as the authority last said it, verified: the `trust` of a validator. */
 export interface Follower extends NewsSource {
+  /** What was heard of roots; undefined without `pushedRoots`. */
+  readonly roots: RootSource | undefined
   /** What `state` rests on, for whoever has to verify it again. */
   readonly documents: TrustDocuments | undefined
   /** Settles once the authority has vouched for a state since this follower began. Rejects when it is stopped first. */
@@ -77,6 +93,7 @@ class ManifestFollower implements Follower {
   readonly #clocks: Clocks
   readonly #anchor: TrustAnchor
   readonly #trust: Trust
+  readonly roots: PushedRoots | undefined
   readonly #stopping = new AbortController()
   readonly #waiting = new Set<() => void>()
   readonly #listeners = new Set<() => void>()
@@ -101,6 +118,11 @@ class ManifestFollower implements Follower {
     const restored =
       stateFile === undefined ? undefined : readStateFile(stateFile, this.#anchor, this.#clocks)
     this.#trust = restored ?? new Trust(this.#anchor, this.#clocks)
+    if (options.pushedRoots === true) {
+      const { monotonic } = this.#clocks
+      this.roots = new PushedRoots({ onSplit: (proof) => this.#report(proof), monotonic })
+      if (this.state !== undefined) this.roots.follow(this.state)
+    }
     this.#following = this.#follow()
   }
 
@@ -220,7 +242,17 @@ class ManifestFollower implements Follower {
   /** Says whether the event made what is held newer or younger. */
   async #take({ type, data }: ServerEvent): Promise<boolean> {
     if (type === 'manifest') return this.#apply(refuseAs('the event', () => parseObject(data)))
+    if (type === 'roots') this.#takeRoots(data)
     return type === 'freshness' && this.#refresh(data)
+  }
+
+  /** Says nothing of what is held: without roots, each receipt speaks for itself. So the stream goes on, whatever is wrong. */
+  #takeRoots(statement: string): void {
+    try {
+      this.roots?.take(statement)
+    } catch (error) {
+      this.#report(error)
+    }
   }
 
   async #poll(): Promise<boolean> {
@@ -232,6 +264,7 @@ class ManifestFollower implements Follower {
     const charters = await this.#fetchCharters(document)
     const isNewer = this.#trust.accept(document, charters) === 'newer'
     if (isNewer) {
+      this.roots?.follow(this.state as TrustState)
       this.#tell(this.state as TrustState)
       this.#wake()
       void this.#record().then(() => this.#acknowledge())
@@ -239,15 +272,20 @@ class ManifestFollower implements Follower {
     if (freshness === undefined) return isNewer
     if (typeof freshness !== 'string') throw new DocumentRefusal('malformed', 'freshness is not a text')
     const isRenewed = this.#trust.refresh(freshness) === 'renewed'
-    if (isRenewed) this.#wake()
+    if (isRenewed) this.#renew(freshness)
     return isNewer || isRenewed
   }
 
   async #refresh(freshness: string): Promise<boolean> {
     const outcome = this.#trust.refresh(freshness)
     if (outcome === 'behind') return this.#poll()
-    if (outcome === 'renewed') this.#wake()
+    if (outcome === 'renewed') this.#renew(freshness)
     return outcome === 'renewed'
+  }
+
+  #renew(freshness: string): void {
+    this.#options.onFreshness?.(freshness)
+    this.#wake()
   }
 
   /** The charters between the newest one held and the one that the manifest names. */
@@ -301,15 +339,13 @@ class ManifestFollower implements Follower {
 
   /** Posts until it is taken or a newer version is to be acknowledged. */
   async #postAcknowledgement(enrolment: Enrolment, signal: AbortSignal): Promise<void> {
+    // What is said to be applied is what was waited for, whatever comes meanwhile.
+    const version = this.state?.manifest.version ?? 0
+    const { manifestSha256 } = this.#trust
+    await this.#options.whenApplied?.(version)
     for (let failures = 1; !signal.aborted; failures++) {
-      const acknowledgement = signAcknowledgement(
-        {
-          version: this.state?.manifest.version ?? 0,
-          manifestSha256: this.#trust.manifestSha256,
-          issuedAt: Math.floor(this.#clocks.now()),
-        },
-        enrolment,
-      )
+      const issuedAt = Math.floor(this.#clocks.now())
+      const acknowledgement = signAcknowledgement({ version, manifestSha256, issuedAt }, enrolment)
       try {
         await postStatement(new URL('acks', this.#base), acknowledgement, signal)
         return
@@ -335,6 +371,7 @@ class ManifestFollower implements Follower {
   #streamUrl(): URL {
     const url = new URL('stream', this.#base)
     if (this.#options.enrolment !== undefined) url.searchParams.set('validator', this.#options.enrolment.name)
+    if (this.roots !== undefined) url.searchParams.set('roots', '1')
     return url
   }
 }
