@@ -6,6 +6,7 @@
  */
 
 import { readFileSync } from 'node:fs'
+import { mark, pageStyle } from '@countersign/service/page'
 import type { FastifyInstance } from 'fastify'
 
 const types = {
@@ -68,13 +69,11 @@ export function addPages(http: FastifyInstance): void {
     add('/passkey', 'text/html; charset=utf-8', passkeyPage)
     for (const file of files) {
       const type = types[file.slice(file.lastIndexOf('.') + 1) as keyof typeof types]
-      add(`/pages/${file}`, type, readFileSync(new URL(`../browser/${file}`, import.meta.url), 'utf8'))
+      const own = readFileSync(new URL(`../browser/${file}`, import.meta.url), 'utf8')
+      add(`/pages/${file}`, type, file === 'pages.css' ? pageStyle + own : own)
     }
   })
 }
-
-/** A seal with a second stroke: signed, and signed again. */
-const mark = `<svg width="28" height="28" viewBox="0 0 28 28" fill="none" stroke="currentColor" stroke-width="2.25" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><circle cx="14" cy="14" r="11.5"/><path d="m7.5 14.5 3.5 3.5 6-7.5"/><path d="m14.5 18 6-7.5"/></svg>`
 
 const needsScript = `<noscript><div class="notice alarm"><p><strong>This page needs JavaScript.</strong></p>
 <p>It reads the document in your browser, so that what you see is what you sign. Key files approve without it, on the
@@ -147,7 +146,7 @@ function page({ title, script, main, isNarrow = false, current }: Parts): string
 </head>
 <body>
 <header class="bar${width}">
-<div class="mark">${mark}<span>Countersign authority</span></div>
+<div class="mark">${mark.text}<span>Countersign authority</span></div>
 <nav aria-label="Pages">${link('/approve', 'Waiting')}${link('/passkey', 'Make a passkey')}</nav>
 </header>
 <main class="main${width}">

@@ -6,10 +6,11 @@
 
 import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { type Html, html, Html as Markup } from '@countersign/service/html'
+import { mark, pageStyle } from '@countersign/service/page'
 import { type ErrorOut, errors } from 'oidc-provider'
-import { type Html, html, Html as Markup } from './html.ts'
 
-const style = readFileSync(new URL('pages.css', import.meta.url), 'utf8')
+const style = pageStyle + readFileSync(new URL('pages.css', import.meta.url), 'utf8')
 const styleSource = `'sha256-${hash('sha256', style, 'base64')}'`
 
 /**
@@ -172,6 +173,3 @@ ${content}
 </html>
 `.text
 }
-
-/** A seal with a second stroke: signed, and signed again. */
-const mark = html`<svg width="28" height="28" viewBox="0 0 28 28" fill="none" stroke="currentColor" stroke-width="2.25" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><circle cx="14" cy="14" r="11.5"/><path d="m7.5 14.5 3.5 3.5 6-7.5"/><path d="m14.5 18 6-7.5"/></svg>`

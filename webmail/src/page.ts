@@ -6,6 +6,7 @@
  */
 
 import { createHash } from 'node:crypto'
+import { Html, html } from '@countersign/service/html'
 import type { Denial } from '@countersign/validator/bearer'
 import type { Mailbox, Message } from './mailbox.ts'
 
@@ -56,24 +57,6 @@ export function pageHeaders(): Record<string, string> {
     'cache-control': 'no-store',
     vary: 'accept, authorization',
   }
-}
-
-/** A piece of page: what is in it has been escaped. */
-class Html {
-  readonly text: string
-  constructor(text: string) {
-    this.text = text
-  }
-}
-
-function html(literals: TemplateStringsArray, ...values: readonly (string | Html | readonly Html[])[]): Html {
-  return new Html(literals.map((literal, at) => literal + render(values[at] ?? '')).join(''))
-}
-
-function render(value: string | Html | readonly Html[]): string {
-  if (typeof value === 'string')
-    return value.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
-  return value instanceof Html ? value.text : value.map(({ text }) => text).join('')
 }
 
 function renderMessage({ from, subject, date, text }: Message): Html {
