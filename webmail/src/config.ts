@@ -3,6 +3,7 @@
  * @module
  */
 
+import { certificateFormats } from '@countersign/validator/mtls'
 import { z } from 'zod'
 
 export const webmailConfig = z.strictObject({
@@ -21,8 +22,20 @@ export const webmailConfig = z.strictObject({
   bound_realms: z.array(z.string().min(1)).optional(),
   /** Takes tokens that are bound to nothing all the same. The value says why, and is warned of at each start. */
   bearer_allowed: z.string().min(1).optional(),
-  /** Where clients find it, so that they can prove to be whom a token was given to. Left out: bound tokens are refused. */
+  /** Where clients find it, so that they can prove to have the key that a token is bound to. Left out: such tokens are refused. */
   dpop: z.strictObject({ base: z.array(z.url({ protocol: /^https?$/ })).min(1) }).optional(),
+  /**
+   * Where the proxy in front, overwriting what a client sent, puts the certificate that the client has shown it. Left out:
+   * tokens that are bound to a certificate are refused.
+   */
+  client_certificate: z
+    .strictObject({
+      header: z.string().regex(/^[a-z0-9-]+$/),
+      format: z.enum(certificateFormats),
+      /** Addresses that the proxy asks from. */
+      peers: z.array(z.string().min(1)).min(1).default(['127.0.0.1', '::1']),
+    })
+    .optional(),
 })
 
 export type WebmailConfig = z.infer<typeof webmailConfig>

@@ -11,10 +11,13 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { createHttp, createLog } from '@countersign/service'
 import { dpop } from '@countersign/validator/dpop'
+import { mtls } from '@countersign/validator/mtls'
+import { createTestCertificate, type TestCertificate } from '@countersign/validator/test-certificate'
 import { createTestHolder } from '@countersign/validator/test-proof'
 import { createTestWorld, issuers, mailAudience, tenants } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { openAccessRecord } from './access.ts'
+import { webmailConfig } from './config.ts'
 import { serveMail } from './mail.ts'
 import { type Mailbox, openMailboxes, readMailboxes } from './mailbox.ts'
 
@@ -73,6 +76,55 @@ test('T066 T150: a bound token opens the mailbox with its proof, and a session t
   assert.equal(session.statusCode, 204)
   const [cookie] = String(session.headers['set-cookie']).split(';')
   assert.equal((await send('GET', '/api/messages', { cookie })).statusCode, 200)
+  await bound.close()
+})
+
+test('T066 T158 T159 T195: a token that is bound to a certificate opens the mailbox with it, and so does its cookie', async () => {
+  const bound = createHttp(createLog('webmail'))
+  const [own, twin] = [createTestCertificate('client.example'), createTestCertificate('client.example')]
+  const holder = createTestHolder()
+  const { client_certificate: from } = webmailConfig
+    .pick({ client_certificate: true })
+    .parse({ client_certificate: { header: 'client-cert', format: 'rfc9440' } })
+  assert.ok(from)
+  const bindings = [dpop({ base: 'https://mail.example', now: () => world.now }), mtls({ from })]
+  serveMail(bound, { validator, bindings, mailboxes: opened, accesses })
+  const send = (
+    method: 'GET' | 'POST',
+    url: string,
+    headers: object,
+    certificate?: TestCertificate,
+    remoteAddress = '127.0.0.1',
+  ) => {
+    const shown = certificate && { 'client-cert': `:${certificate.der.toString('base64')}:` }
+    return bound.inject({ method, url, headers: { ...headers, ...shown }, remoteAddress })
+  }
+  const reasonOf = async (...asked: Parameters<typeof send>): Promise<unknown> =>
+    (await send(...asked)).headers['x-countersign-reason']
+  const authorization = `Bearer ${world.issue({ claims: { cnf: { 'x5t#S256': own.thumbprint } } })}`
+  assert.equal((await send('GET', '/api/messages', { authorization }, own)).statusCode, 200)
+  const without: readonly [TestCertificate?, string?][] = [[], [twin], [own, '10.0.0.1']]
+  for (const each of without)
+    assert.equal(await reasonOf('GET', '/api/messages', { authorization }, ...each), 'sender_mismatch')
+  assert.equal(await reasonOf('POST', '/session', { authorization }, twin), 'sender_mismatch')
+  const session = await send('POST', '/session', { authorization }, own)
+  const [cookie] = String(session.headers['set-cookie']).split(';')
+  for (const url of ['/api/messages', '/']) {
+    assert.equal((await send('GET', url, { cookie }, own)).statusCode, 200)
+    for (const each of without)
+      assert.equal(await reasonOf('GET', url, { cookie }, ...each), 'sender_mismatch')
+  }
+  // Bound to both: the proof was for one request, the certificate is for each.
+  const both = world.issue({ claims: { cnf: { jkt: holder.jkt, 'x5t#S256': own.thumbprint } } })
+  const dpopOf = (): string =>
+    holder.prove({ method: 'POST', url: 'https://mail.example/session', token: both, now: world.now })
+  const proven = (): object => ({ authorization: `DPoP ${both}`, dpop: dpopOf() })
+  assert.equal(await reasonOf('POST', '/session', proven()), 'sender_mismatch')
+  const opening = await send('POST', '/session', proven(), own)
+  assert.equal(opening.statusCode, 204)
+  const [strict] = String(opening.headers['set-cookie']).split(';')
+  assert.equal((await send('GET', '/', { cookie: strict }, own)).statusCode, 200)
+  assert.equal(await reasonOf('GET', '/', { cookie: strict }), 'sender_mismatch')
   await bound.close()
 })
 

@@ -3,9 +3,9 @@
  * @module
  */
 
-import { type Admission, deny } from '@countersign/validator/bearer'
-import { claimedConfirmation } from '@countersign/validator/confirmation'
-import { type Binding, createGuard, type Guard } from '@countersign/validator/guard'
+import { type Admission, bearerScheme, deny } from '@countersign/validator/bearer'
+import { type Confirmation, claimedConfirmation } from '@countersign/validator/confirmation'
+import { type Binding, createGuard, type Guard, type GuardedRequest } from '@countersign/validator/guard'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AccessRecord } from './access.ts'
@@ -23,7 +23,10 @@ export interface Mail {
 }
 
 /** `/` for people, `/api` for programs, `/events` for both. */
-export function serveMail(http: FastifyInstance, { validator, bindings, mailboxes, accesses }: Mail): void {
+export function serveMail(
+  http: FastifyInstance,
+  { validator, bindings = [], mailboxes, accesses }: Mail,
+): void {
   const openMailbox = mailboxes.open
   const sessions = createSessions()
   const guard = createGuard(validator, { bindings })
@@ -33,10 +36,26 @@ export function serveMail(http: FastifyInstance, { validator, bindings, mailboxe
     const { headers, ip: network } = request
     const kept = headers.authorization === undefined ? sessions.find(headers.cookie) : undefined
     if (kept === undefined) return admitShown(guard, request, reply)
-    const decision = validator.decide(kept.text, { confirmation: kept.confirmation, network })
+    const { jkt } = kept.confirmation ?? {}
+    const shown = await shownAnew(readRequest(request), kept.text)
+    const decision = validator.decide(kept.text, { confirmation: { ...shown, jkt }, network })
     return decision.accepted
       ? { admitted: true, token: decision.token }
       : { admitted: false, denial: deny(decision.refusal) }
+  }
+
+  /**
+   * A proof for one request was made when the session was opened, and the cookie stands for it. What a connection shows of
+   * itself it shows with each request, so a cookie that somebody carried off is of no use without the certificate.
+   */
+  async function shownAnew(request: GuardedRequest, token: string): Promise<Confirmation | undefined> {
+    let shown: Confirmation | undefined
+    for (const { scheme, confirm } of bindings) {
+      if (scheme !== undefined) continue
+      const { confirmation } = await confirm(request, { scheme: bearerScheme, token })
+      shown = { ...shown, ...confirmation }
+    }
+    return shown
   }
 
   async function admitOrRefuse(
@@ -107,18 +126,15 @@ export function serveMail(http: FastifyInstance, { validator, bindings, mailboxe
 
 /** By the `Authorization` header, and what proves that the token in it is the sender's. */
 async function admitShown(guard: Guard, request: FastifyRequest, reply: FastifyReply): Promise<Admission> {
-  const { method, url: target, ip: network, raw } = request
-  const { rawHeaders, socket } = raw
-  const admission = await guard.admit({
-    source: request,
-    rawHeaders,
-    method,
-    target,
-    network,
-    peer: socket.remoteAddress,
-  })
+  const admission = await guard.admit(readRequest(request))
   reply.headers(admission.headers)
   return admission
+}
+
+function readRequest(request: FastifyRequest): GuardedRequest {
+  const { method, url: target, ip: network, raw } = request
+  const { rawHeaders, socket } = raw
+  return { source: request, rawHeaders, method, target, network, peer: socket.remoteAddress }
 }
 
 function refuse(reply: FastifyReply, { denial }: Admission & { admitted: false }): FastifyReply {

@@ -18,7 +18,7 @@ export interface Sessions {
   close(cookies: string | undefined): string
 }
 
-/** A token, and what was proven when it was shown: a browser that has the cookie is whom the proof was by. */
+/** A token, and what was proven when it was shown. */
 export interface KeptToken {
   readonly text: string
   readonly confirmation: Confirmation | undefined

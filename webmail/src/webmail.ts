@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { bearerAllowed, connectValidator } from '@countersign/validator/connect'
 import { dpop } from '@countersign/validator/dpop'
+import { mtls } from '@countersign/validator/mtls'
 import { openAccessRecord } from './access.ts'
 import type { WebmailConfig } from './config.ts'
 import { serveMail } from './mail.ts'
@@ -34,7 +35,10 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
   const mailboxes = openMailboxes(config.mailboxes, (problem) =>
     log.warn({ problem: problem.message }, 'the mailboxes were not read anew'),
   )
-  const bindings = config.dpop === undefined ? [] : [dpop(config.dpop)]
+  const bindings = [
+    ...(config.dpop === undefined ? [] : [dpop(config.dpop)]),
+    ...(config.client_certificate === undefined ? [] : [mtls({ from: config.client_certificate })]),
+  ]
   serveMail(http, { validator, bindings, mailboxes, accesses })
   http.get('/healthz', () => ({ status: 'ok' }))
   http.get('/readyz', (_request, reply) =>
