@@ -62,6 +62,37 @@ test('verify: 1 and one reason for a token that is refused', async () => {
   }
 })
 
+test('T066 verify: 1 and to what it is bound, for a token that would be good with proof', async () => {
+  const jkt = 'A'.repeat(43)
+  const certificate = 'B'.repeat(43)
+  for (const [cnf, message] of [
+    [{ jkt }, `bound to the key ${jkt}; proof not shown`],
+    [{ 'x5t#S256': certificate }, `bound to the certificate ${certificate}; proof not shown`],
+    [
+      { jkt, 'x5t#S256': certificate },
+      `bound to the key ${jkt} and the certificate ${certificate}; proof not shown`,
+    ],
+  ] as const) {
+    const { code, stdout } = await countersign(verify('-'), { input: world.issue({ claims: { cnf } }) })
+    const { unproven, ...verdict } = JSON.parse(stdout)
+    const { kid } = world.keys.consumer
+    assert.deepEqual([code, verdict], [1, { accepted: false, reason: 'sender_mismatch', message, kid }])
+    assert.deepEqual([unproven.bound_to, unproven.claims.sub], [cnf, 'user-1'])
+    assert.equal(typeof unproven.receipt.index, 'number')
+  }
+  // What has another fault, or is bound to what nobody can check, is refused as ever.
+  for (const [reason, claims] of [
+    ['expired', { cnf: { jkt }, iat: world.now - 900, exp: world.now - 600 }],
+    ['sender_mismatch', { cnf: { kid: 'a' } }],
+    ['sender_mismatch', { cnf: {} }],
+  ] as const) {
+    const { code, stdout } = await countersign(verify('-'), { input: world.issue({ claims }) })
+    const verdict = JSON.parse(stdout)
+    assert.deepEqual([code, verdict.accepted, verdict.reason], [1, false, reason])
+    assert.ok(!('unproven' in verdict) && !('claims' in verdict))
+  }
+})
+
 test('verify: 2, at once and without a verdict, where nobody can be asked or nobody is believed', async () => {
   const at = (manifest: string, anchorFile: string): string[] => [
     'verify',
