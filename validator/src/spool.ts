@@ -28,6 +28,9 @@ const BATCHES_MAX: Readonly<Record<'memory' | 'disk', Readonly<Record<Kind, numb
   disk: { evidence: 256, acceptance: 1024, noise: 4 },
 }
 
+/** So many of a kind that are on disk stay in memory too: a sentinel that keeps up is sent what nobody had to read back. */
+const BATCHES_AT_HAND_MAX = 8
+
 /** So long acceptances gather, or until they fill a report. */
 const GATHER_MILLISECONDS = 1000
 
@@ -140,7 +143,8 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
     if (batch.descriptor !== undefined) closeSync(batch.descriptor)
     batch.descriptor = undefined
     // The file has it all; whoever is away for long may not fill the memory.
-    if (batch.file !== undefined && batch.unwritten === '') batch.sightings = undefined
+    const isAtHand = waiting[batch.kind].length <= BATCHES_AT_HAND_MAX
+    if (batch.file !== undefined && batch.unwritten === '' && !isAtHand) batch.sightings = undefined
   }
 
   function next(): Batch | undefined {
