@@ -32,10 +32,13 @@ export function serveAuth(http: FastifyInstance, gate: () => Gate, witnessed: Wi
 
 /** Each of each `?scope=`. A query can only add to the configuration, since a proxy may pass on its client's. */
 function askedScopes(url: string): readonly string[] {
-  const [, query = ''] = url.split(/\?(.*)/s)
-  const asked = new URLSearchParams(query).getAll('scope')
+  const at = url.indexOf('?')
+  if (at === -1) return nothing
+  const asked = new URLSearchParams(url.slice(at + 1)).getAll('scope')
   return asked.flatMap((scopes) => scopes.split(' ')).filter((scope) => scope !== '')
 }
+
+const nothing: readonly string[] = []
 
 function guarded(request: FastifyRequest, config: GateConfig): GuardedRequest {
   const { rawHeaders, socket } = request.raw

@@ -86,6 +86,8 @@ export function createHttp(
   const http = fastify({
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
+    // A logger of its own for each request costs more than most answers, and none is asked for.
+    childLoggerFactory: (logger) => logger,
     bodyLimit: 1024 * 1024,
     http: { maxHeaderSize: headerBytesMax },
     ...(onUnreadable !== undefined && { clientErrorHandler: onUnreadable }),

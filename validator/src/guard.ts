@@ -129,14 +129,20 @@ export function createGuard(
   const proofs = new WeakMap<object, Promise<Proof>>()
 
   function guardFor(asked: readonly Asked[]): Guard {
+    const scopes = [...new Set(asked.flatMap((each) => each.scopes))]
     return {
-      admit: (request) => admit(request, asked),
+      admit: (request) => admit(request, asked, scopes),
       requiring: (more) => guardFor([...asked, readNeeds(more)]),
       hold: (token) => validator.hold(token),
     }
   }
 
-  async function admit(request: GuardedRequest, asked: readonly Asked[]): Promise<GuardAdmission> {
+  /** `scopes`: all that is asked for, each once. */
+  async function admit(
+    request: GuardedRequest,
+    asked: readonly Asked[],
+    scopes: readonly string[],
+  ): Promise<GuardAdmission> {
     let scheme = bearerScheme
     let headers: Proof['headers'] = {}
     try {
@@ -151,7 +157,7 @@ export function createGuard(
       const token = validator.validate(credentials.token, { ...seen, confirmation })
       const replayed = await proof.once?.()
       if (replayed !== undefined) return refuseProof(replayed, credentials, seen, headers)
-      const denial = denialFor(token, asked, scheme, now())
+      const denial = denialFor(token, asked, scopes, scheme, now())
       return denial === undefined ? { admitted: true, token, headers } : refuse(denial, headers)
     } catch (error) {
       if (error instanceof Refusal) return refuse(deny(error, scheme), headers)
@@ -177,7 +183,7 @@ export function createGuard(
   }
 
   function proofOf(request: GuardedRequest, credentials: Credentials): Promise<Proof> | Proof {
-    if (bindings.length === 0) return {}
+    if (!bindings.some((binding) => isAskedFor(binding, credentials))) return {}
     const known = proofs.get(request.source)
     if (known !== undefined) return known
     const proof = confirm(bindings, request, credentials)
@@ -203,6 +209,10 @@ interface Asked {
   readonly maxAgeSeconds: number | undefined
 }
 
+function isAskedFor(binding: Binding, credentials: Credentials): boolean {
+  return binding.scheme === undefined || binding.scheme === credentials.scheme
+}
+
 async function confirm(
   bindings: readonly Binding[],
   request: GuardedRequest,
@@ -210,7 +220,7 @@ async function confirm(
 ): Promise<Proof> {
   let all: Proof = {}
   for (const binding of bindings) {
-    if (binding.scheme !== undefined && binding.scheme !== credentials.scheme) continue
+    if (!isAskedFor(binding, credentials)) continue
     const {
       confirmation,
       error = all.error,
@@ -231,10 +241,10 @@ async function confirm(
 function denialFor(
   token: ValidatedToken,
   asked: readonly Asked[],
+  scopes: readonly string[],
   scheme: Scheme,
   now: number,
 ): Denial | undefined {
-  const scopes = [...new Set(asked.flatMap((each) => each.scopes))]
   const reaches = scopes.every((scope) => token.scopes.includes(scope))
   for (const { acr, maxAgeSeconds } of asked) {
     if (isSignedInAs(token, acr) && isSignedInSince(token, maxAgeSeconds, now)) continue

@@ -6,5 +6,12 @@
 
 /** Every value of a header. `name` in lower case. */
 export function headerValues(rawHeaders: readonly string[], name: string): readonly string[] {
-  return rawHeaders.filter((_, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === name)
+  const values: string[] = []
+  for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
+    const each = rawHeaders[at] as string
+    // Asked several times of each request: most names differ in length already.
+    if (each.length !== name.length || each.toLowerCase() !== name) continue
+    values.push(rawHeaders[at + 1] as string)
+  }
+  return values
 }
