@@ -244,15 +244,14 @@ function decodeMember(name: string, text: string): Uint8Array {
 function isSmallOrder(point: Uint8Array): boolean {
   const y = Uint8Array.from(point)
   y[31] = (y[31] ?? 0) & 0x7f
-  return smallOrder.has(encode(y))
+  const smallOrder = [
+    'A'.repeat(43),
+    `AQ${'A'.repeat(41)}`,
+    'JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU',
+    'xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o',
+    `7P${'_'.repeat(39)}38`,
+    `7f${'_'.repeat(39)}38`,
+    `7v${'_'.repeat(39)}38`,
+  ]
+  return smallOrder.includes(encode(y))
 }
-
-const smallOrder: ReadonlySet<string> = new Set([
-  'A'.repeat(43),
-  `AQ${'A'.repeat(41)}`,
-  'JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU',
-  'xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o',
-  `7P${'_'.repeat(39)}38`,
-  `7f${'_'.repeat(39)}38`,
-  `7v${'_'.repeat(39)}38`,
-])

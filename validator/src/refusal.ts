@@ -33,30 +33,38 @@ export type Reason =
 
 /** One row per reason: what a protected service answers, and a sentence for whoever reads the log. */
 export const refusals: Readonly<Record<Reason, { readonly status: 401 | 403; readonly message: string }>> = {
-  malformed: { status: 401, message: 'the token is not a compact JWS with the claims that every token has' },
-  oversized: { status: 401, message: 'the token is larger than this validator reads' },
-  alg_not_allowed: { status: 401, message: 'the signature algorithm is not one that is allowed here' },
-  header_not_allowed: { status: 401, message: 'the protected header carries a member that is not allowed' },
-  type_mismatch: { status: 401, message: 'the token is of another type than the one asked for' },
-  unknown_key: { status: 401, message: 'the manifest names no such key' },
-  key_out_of_scope: { status: 403, message: 'the key may not sign such a token' },
-  key_not_active: { status: 401, message: 'the key is published but not active' },
-  key_retired: { status: 401, message: 'the key is retired' },
-  key_blocked: { status: 401, message: 'the key is blocked' },
-  key_revoked: { status: 401, message: 'the key is revoked' },
-  issuer_mismatch: { status: 403, message: 'the key may not speak for this issuer' },
-  tenant_mismatch: { status: 403, message: 'the tenant is not one that this issuer speaks for' },
-  audience_mismatch: { status: 403, message: 'the token is meant for another audience' },
-  signature_invalid: { status: 401, message: 'the signature does not verify' },
-  receipt_missing: { status: 401, message: 'no witness vouches that the token was issued' },
-  receipt_invalid: { status: 401, message: 'the receipt does not show that this token was issued' },
-  expired: { status: 401, message: 'the token has expired' },
-  not_yet_valid: { status: 401, message: 'the token is not valid yet' },
-  lifetime_too_long: { status: 401, message: 'the token lives longer than its key allows' },
-  issued_outside_key_window: { status: 401, message: 'the token was issued while its key was not signing' },
-  issued_before_cutoff: { status: 401, message: 'the token was issued before a cutoff that concerns it' },
-  sender_mismatch: { status: 401, message: 'the sender is not whom the token is for' },
-  manifest_stale: { status: 401, message: 'the manifest is too old to decide by' },
+  malformed: unauthorized('the token is not a compact JWS with the claims that every token has'),
+  oversized: unauthorized('the token is larger than this validator reads'),
+  alg_not_allowed: unauthorized('the signature algorithm is not one that is allowed here'),
+  header_not_allowed: unauthorized('the protected header carries a member that is not allowed'),
+  type_mismatch: unauthorized('the token is of another type than the one asked for'),
+  unknown_key: unauthorized('the manifest names no such key'),
+  key_out_of_scope: forbidden('the key may not sign such a token'),
+  key_not_active: unauthorized('the key is published but not active'),
+  key_retired: unauthorized('the key is retired'),
+  key_blocked: unauthorized('the key is blocked'),
+  key_revoked: unauthorized('the key is revoked'),
+  issuer_mismatch: forbidden('the key may not speak for this issuer'),
+  tenant_mismatch: forbidden('the tenant is not one that this issuer speaks for'),
+  audience_mismatch: forbidden('the token is meant for another audience'),
+  signature_invalid: unauthorized('the signature does not verify'),
+  receipt_missing: unauthorized('no witness vouches that the token was issued'),
+  receipt_invalid: unauthorized('the receipt does not show that this token was issued'),
+  expired: unauthorized('the token has expired'),
+  not_yet_valid: unauthorized('the token is not valid yet'),
+  lifetime_too_long: unauthorized('the token lives longer than its key allows'),
+  issued_outside_key_window: unauthorized('the token was issued while its key was not signing'),
+  issued_before_cutoff: unauthorized('the token was issued before a cutoff that concerns it'),
+  sender_mismatch: unauthorized('the sender is not whom the token is for'),
+  manifest_stale: unauthorized('the manifest is too old to decide by'),
+}
+
+function unauthorized(message: string) {
+  return { status: 401, message } as const
+}
+
+function forbidden(message: string) {
+  return { status: 403, message } as const
 }
 
 /** A token is refused: expected, coded, and free of anything from the token but the key's name. */
