@@ -73,6 +73,7 @@ export function verifyReceipt(
   if (size > 1 && verified?.has(log, receipt, root)) return
   const message = countersignedMessage(log.witness, log.origin, { start, end: start + size }, root)
   if (!verifySignature('ES256', log.receiptKey, message, signature)) throw invalid()
+  known?.compare?.(log, start, size, { root, signature })
   if (size > 1) verified?.add(log, receipt, root)
 }
 
