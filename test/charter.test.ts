@@ -10,8 +10,8 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
-import { type RunningSystem, startSystem } from '@countersign/cli/client'
+import { after, before, type TestContext, test } from 'node:test'
+import { type Load, type RunningSystem, startLoad, startSystem } from '@countersign/cli/client'
 import { type Follower, followManifest } from '@countersign/validator/follow'
 import { importPublicJwk } from '@countersign/validator/jws'
 import { createWitnessClient } from '@countersign/witness/client'
@@ -78,44 +78,28 @@ async function amend(
   return approved
 }
 
-/** Asks for tokens, has each accepted, and counts, until it is told to end. */
-function keepUsing(): { end(): Promise<number> } {
-  const { realms, gateway } = system.ready
-  const [client] = realms.consumer.clients.filter(({ grant_types }) =>
-    grant_types.includes('client_credentials'),
-  )
-  const authorization = `Basic ${btoa(`${client?.client_id}:${client?.client_secret}`)}`
-  let hasEnded = false
-  const useOnce = async (): Promise<void> => {
-    const body = new URLSearchParams({ grant_type: 'client_credentials' })
-    const answer = await fetch(`${realms.consumer.issuer}/token`, {
-      method: 'POST',
-      headers: { authorization },
-      body,
-    })
-    const { access_token: token } = (await answer.json()) as { access_token: string }
-    const { status, headers } = await fetch(`${gateway.url}/auth`, {
-      headers: { authorization: `Bearer ${token}` },
-    })
-    assert.equal(status, 200, headers.get('x-countersign-reason') ?? 'no token')
-  }
-  const using = (async () => {
-    let count = 0
-    for (; !hasEnded; count++) await useOnce()
-    return count
-  })()
-  // Heard when it is ended.
-  using.catch(() => {})
-  return {
-    end: () => {
-      hasEnded = true
-      return using
-    },
-  }
+/** Clients that never pause. `end` finds that nothing failed, and gives how many tokens there were. */
+function keepUsing(t: TestContext): { end(): Promise<number> } {
+  const load = startLoad(system.ready)
+  // A test that fails does not leave them running.
+  t.after(load.stop)
+  return { end: () => endWell(load) }
 }
 
-test('1. K11: max_ttl is lowered while tokens flow: every validator acknowledges, and no token fails', async () => {
-  const use = keepUsing()
+async function useOnce(): Promise<void> {
+  const load = startLoad(system.ready, ['consumer'])
+  await load.until(({ shown, failures }) => shown + failures.length > 0)
+  await endWell(load)
+}
+
+async function endWell(load: Load): Promise<number> {
+  await load.stop()
+  assert.deepEqual(load.failures, [])
+  return load.grants
+}
+
+test('1. K11: max_ttl is lowered while tokens flow: every validator acknowledges, and no token fails', async (t) => {
+  const use = keepUsing(t)
   const shown = await amend(({ realms }) => ({
     realms: Object.fromEntries(
       Object.entries(realms).map(([name, realm]) => [name, { ...realm, max_ttl: 1200 }]),
@@ -154,12 +138,12 @@ test('2. what one person proposes alone changes nothing, and a bystander is aske
   assert.match(await countersign('charter', 'show'), /^charter 2, approved by olga, omar\n/)
 })
 
-test('3. the manifest key, an operator and the threshold are replaced under load, and a restart goes on with them', async () => {
+test('3. the manifest key, an operator and the threshold are replaced under load, and a restart goes on with them', async (t) => {
   const next = (await initService('authority', join(data, 'cache'), [
     ...['--data', join(data, 'authority')],
     '--next',
   ])) as { jwk: object }
-  const use = keepUsing()
+  const use = keepUsing(t)
   const otto = generateKeyPairSync('ed25519')
   const file = join(folder, 'otto.json')
   writeFileSync(file, JSON.stringify(otto.privateKey.export({ format: 'jwk' })), { mode: 0o600 })
@@ -191,7 +175,7 @@ test('3. the manifest key, an operator and the threshold are replaced under load
 
   await stop()
   await start()
-  await keepUsing().end()
+  await useOnce()
   assert.equal(follower.state?.charter.threshold, 3)
   const { operators } = system.ready.authority
   system.ready.authority.operators = [
@@ -214,12 +198,12 @@ test('4. A3: three approve a broken glass now; what was done stands there with w
   assert.match(lines[3] ?? '', /charter +olga, omar +charter 2/)
 })
 
-test('5. F7: epochs of the log are sealed while tokens flow, and no token fails', async () => {
+test('5. F7: epochs of the log are sealed while tokens flow, and no token fails', async (t) => {
   const { append_socket: socket } = JSON.parse(
     readFileSync(join(data, 'config', 'witness.json'), 'utf8'),
   ) as { append_socket: string }
   const witness = createWitnessClient(socket)
-  const use = keepUsing()
+  const use = keepUsing(t)
   try {
     for (let round = 0; round < 2; round++) {
       const { epoch } = await witness.status()
@@ -292,7 +276,7 @@ test('6. the receipt key is replaced: a second witness is named beside the first
       '--operator',
       'omar',
     )
-    await keepUsing().end()
+    await useOnce()
     await three(({ witnesses }) => ({ witnesses: witnesses.slice(1) }))
     await follower.waitForVersion(await newestVersion(), 5000)
     const logs = [...(follower.state?.manifest.logs.values() ?? [])]
@@ -300,7 +284,7 @@ test('6. the receipt key is replaced: a second witness is named beside the first
       logs.map(({ origin }) => origin),
       ['second.example/1', 'second.example/2'],
     )
-    await keepUsing().end()
+    await useOnce()
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${complaints.slice(-20).join('\n')}`)
   } finally {

@@ -13,9 +13,8 @@ import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { openBrokerAdmin } from '@countersign/broker/client'
-import { type RunningSystem, startSystem } from '@countersign/cli/client'
+import { type Load, type RunningSystem, startLoad, startSystem } from '@countersign/cli/client'
 import { createSoftToken, missingSoftHsm, type SoftToken } from '@countersign/signer/client'
-import { decodeProtectedHeader } from 'jose'
 
 const skip = missingSoftHsm() ?? false
 const folder = mkdtempSync(join(tmpdir(), 'countersign-migrate-'))
@@ -38,51 +37,20 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-/** Gets a token and uses it. Gives the key that signed it, or throws. */
-async function useToken(): Promise<string> {
-  const { consumer } = system.ready.realms
-  const client = consumer.clients[1]
-  const basic = Buffer.from(`${client?.client_id}:${client?.client_secret}`).toString('base64')
-  const granted = await fetch(`${consumer.issuer}/token`, {
-    method: 'POST',
-    headers: { authorization: `Basic ${basic}` },
-    body: new URLSearchParams({ grant_type: 'client_credentials' }),
-  })
-  if (granted.status !== 200) throw new Error(`no token: ${granted.status} ${await granted.text()}`)
-  const { access_token: made } = (await granted.json()) as { access_token: string }
-  const used = await fetch(`${system.ready.gateway.url}/auth`, {
-    headers: { authorization: `Bearer ${made}` },
-  })
-  if (used.status !== 200) throw new Error(`refused: ${used.headers.get('x-countersign-reason')}`)
-  return decodeProtectedHeader(made).kid as string
+/** Clients that never pause. A test that fails does not leave them running. */
+function keepUsing(t: TestContext): Load {
+  const load = startLoad(system.ready)
+  t.after(load.stop)
+  return load
 }
 
-/** Clients that never pause. */
-function startLoad(t: TestContext) {
-  let isOver = false
-  // A test that fails must not leave them running.
-  t.after(() => {
-    isOver = true
-  })
-  const kids = new Map<string, number>()
-  const failures: string[] = []
-  const clients = Array.from({ length: 3 }, async () => {
-    while (!isOver) {
-      try {
-        const kid = await useToken()
-        kids.set(kid, (kids.get(kid) ?? 0) + 1)
-      } catch (error) {
-        failures.push((error as Error).message)
-      }
-    }
-  })
-  return {
-    stop: async () => {
-      isOver = true
-      await Promise.all(clients)
-      return { kids, failures }
-    },
-  }
+/** Gets a token of the realm and uses it. Gives the key that signed it. */
+async function useToken(): Promise<string> {
+  const load = startLoad(system.ready, ['consumer'])
+  await load.until(({ kids, failures }) => kids.consumer.size + failures.length > 0)
+  await load.stop()
+  assert.deepEqual(load.failures, [])
+  return [...load.kids.consumer][0] as string
 }
 
 /** `countersign key migrate`, which is killed as soon as it says `until`. */
@@ -121,7 +89,7 @@ test('1. K1 under load, killed at one step after the other, a realm moves into a
   skip,
 }, async (t) => {
   const before = await useToken()
-  const load = startLoad(t)
+  const load = keepUsing(t)
   for (const until of [/made the new keystore/, /started its signer/, /the charter names it/])
     assert.equal((await migrate([...toToken(), ...twoPeople, '--early'], until)).code, null)
   const { said } = await migrate(
@@ -130,15 +98,13 @@ test('1. K1 under load, killed at one step after the other, a realm moves into a
   )
   assert.match(said, /a new key signs, before its time/)
   // A signer that has not heard yet still signs with the old key for a moment, in good order.
-  while ((await useToken()) === before);
-  const { kids, failures } = await load.stop()
-  assert.deepEqual(failures, [])
-  assert.ok((kids.get(before) ?? 0) > 0)
+  await load.until(({ kids, failures }) => kids.consumer.size > 1 || failures.length > 0)
+  await load.stop()
+  assert.deepEqual(load.failures, [])
+  assert.ok(load.kids.consumer.has(before))
   const [old, moved] = await signersOf()
   assert.deepEqual([old?.protection, moved?.protection].sort(), ['hardware', 'low'])
-  t.diagnostic(
-    `${[...kids.values()].reduce((sum, count) => sum + count, 0)} tokens given and used, none failed`,
-  )
+  t.diagnostic(`${load.grants} tokens given, ${load.shown} used, none failed`)
 })
 
 test('2. F6 it ends with the old keys destroyed, and says so', { skip }, async () => {
@@ -170,10 +136,11 @@ test('3. the next start finds the keys in the token', { skip }, async () => {
 
 test('4. the realm moves back into a file, and nothing is left on the token', { skip }, async (t) => {
   const to = join(data, 'signers', 'consumer-again', 'keystore.age')
-  const load = startLoad(t)
+  const load = keepUsing(t)
   const first = await migrate(['--to', to, ...twoPeople, '--early'], /the last tokens of the old keys expire/)
   assert.match(first.said, /a new key signs, before its time/)
-  assert.deepEqual((await load.stop()).failures, [])
+  await load.stop()
+  assert.deepEqual(load.failures, [])
   const { code, said } = await migrate(['--to', to, ...twoPeople, '--revoke'])
   assert.equal(code, 0, said)
   await useToken()
