@@ -53,7 +53,7 @@ async function readAnswer(
   mediaTypes: readonly string[],
   bytesMax: number,
 ): Promise<JsonObject> {
-  const body = await checkAnswer(response, mediaTypes)
+  const body = await checkAnswer(url, response, mediaTypes)
   const text = await readText(body, bytesMax)
   try {
     return parseObject(text)
@@ -69,7 +69,7 @@ export async function openStream(
   signal: AbortSignal,
 ): Promise<ReadableStream<Uint8Array>> {
   const response = await request(url, { headers: { accept: 'text/event-stream', ...headers }, signal })
-  return checkAnswer(response, ['text/event-stream'])
+  return checkAnswer(url, response, ['text/event-stream'])
 }
 
 /** Posts a compact JWS. Throws `DeliveryFault` unless it was taken. */
@@ -87,13 +87,15 @@ export async function postStatement(url: URL, statement: string, signal: AbortSi
 async function request(url: URL, init: RequestInit): Promise<Response> {
   const headers = { 'accept-encoding': 'identity', 'cache-control': 'no-cache', ...init.headers }
   try {
-    return await fetch(url, { ...init, headers, redirect: 'error' })
+    // Not followed, and its status is none that is taken. Runtimes at the edge know no 'error' here.
+    return await fetch(url, { ...init, headers, redirect: 'manual' })
   } catch (cause) {
     throw new DeliveryFault(`${url.pathname} at ${url.host} does not answer`, { cause })
   }
 }
 
 async function checkAnswer(
+  { pathname }: URL,
   response: Response,
   mediaTypes: readonly string[],
 ): Promise<ReadableStream<Uint8Array>> {
@@ -102,7 +104,6 @@ async function checkAnswer(
   if (response.status === 200 && mediaTypes.includes(type) && !encoded && response.body !== null)
     return response.body
   await response.body?.cancel()
-  const { pathname } = new URL(response.url)
   if (response.status !== 200) throw new DeliveryFault(`${pathname} answers status ${response.status}`)
   throw new DeliveryFault(`${pathname} answers something else than ${mediaTypes[0]}`)
 }

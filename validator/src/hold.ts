@@ -57,7 +57,9 @@ export function hold({ judge, trust, maxStaleSeconds, now }: Held): Hold {
       const seconds = Math.min(judge() - now(), maxStaleSeconds - trust.ageSeconds())
       // One more, since a limit that is reached exactly may still hold.
       const milliseconds = Math.min(LOOK_MILLISECONDS_MAX, Math.ceil(seconds * 1000) + 1)
-      timer = setTimeout(look, milliseconds).unref()
+      timer = setTimeout(look, milliseconds)
+      // Where a timer is a number, nothing waits for it.
+      timer.unref?.()
     } catch (error) {
       // What is held open by an error of ours would be open for good.
       release()

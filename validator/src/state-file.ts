@@ -10,10 +10,8 @@ import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync } fr
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { TrustAnchor } from './charter.ts'
-import { DocumentRefusal, readDocument } from './document.ts'
-import { parseObject } from './json.ts'
-import { Members } from './members.ts'
-import { type Clocks, type EndState, Trust, type TrustRecord } from './trust.ts'
+import type { Clocks, Trust, TrustRecord } from './trust.ts'
+import { formatRecord, restoreTrust } from './trust-record.ts'
 
 /**
  * The file is there and cannot be used. Starting without it would take back what it remembers, so somebody has to
@@ -27,7 +25,6 @@ export class StateFileFault extends Error {
   }
 }
 
-const FORMAT = 1
 const FILE_BYTES_MAX = 64 * 1024 * 1024
 
 /** Trust as the file has it, or undefined where there is no file yet. Throws `StateFileFault`. */
@@ -64,16 +61,6 @@ export async function writeStateFile(file: string, record: TrustRecord): Promise
   await folder.sync().finally(() => folder.close())
 }
 
-/** What the file holds: for a process that has its own way of writing files. */
-export function formatRecord({ charters, manifest, ended }: TrustRecord): string {
-  return JSON.stringify({ format: FORMAT, charters, manifest, ended: [...ended] })
-}
-
-/** Trust from the text of a record, all of it verified again. Throws `DocumentRefusal` or what reading it throws. */
-export function restoreTrust(text: string, anchor: TrustAnchor, clocks: Clocks): Trust {
-  return Trust.restore(parseRecord(text), anchor, clocks)
-}
-
 function readPrivateFile(file: string): string | undefined {
   let descriptor: number
   try {
@@ -91,24 +78,4 @@ function readPrivateFile(file: string): string | undefined {
   } finally {
     closeSync(descriptor)
   }
-}
-
-function parseRecord(text: string): TrustRecord {
-  const members = new Members(parseObject(text), 'state')
-  members.integer('format', FORMAT, FORMAT)
-  const record = {
-    charters: members.list('charters', readDocument, { least: 1, most: 100_000 }),
-    manifest: readDocument(members.value('manifest')),
-    ended: new Map(members.list('ended', readEnd, { most: 1_000_000 })),
-  }
-  members.end()
-  return record
-}
-
-function readEnd(value: unknown): [kid: string, state: EndState] {
-  const [kid, state] = Array.isArray(value) ? (value as unknown[]) : []
-  if (typeof kid !== 'string' || (state !== 'retired' && state !== 'revoked')) {
-    throw new DocumentRefusal('malformed', 'state.ended does not name a key and its end')
-  }
-  return [kid, state]
 }
