@@ -5,21 +5,18 @@
  */
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { openBrokerAdmin } from '@countersign/broker/client'
 import { type Load, type RunningSystem, startLoad, startSystem } from '@countersign/cli/client'
 import { createSoftToken, missingSoftHsm, type SoftToken } from '@countersign/signer/client'
+import { countersign } from '../cli/src/testing.ts'
 
 const skip = missingSoftHsm() ?? false
 const folder = mkdtempSync(join(tmpdir(), 'countersign-migrate-'))
 const data = join(folder, 'data')
-const main = fileURLToPath(new URL('../cli/src/main.ts', import.meta.url))
 
 let system: RunningSystem
 let token: SoftToken
@@ -59,15 +56,8 @@ async function migrate(
   until?: RegExp,
 ): Promise<{ code: number | null; said: string }> {
   const command = ['key', 'migrate', '--ready', join(data, 'ready.json'), '--realm', 'consumer', ...args]
-  const child = spawn(process.execPath, [main, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let said = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      said += text
-      if (until?.test(said) === true) child.kill('SIGKILL')
-    })
-  const [code] = (await once(child, 'close')) as [number | null]
-  return { code, said }
+  const { code, stdout, stderr } = await countersign(command, { until })
+  return { code, said: `${stdout}${stderr}` }
 }
 
 const twoPeople = ['--operator', 'olga', '--operator', 'omar'] as const

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { verifyCharter } from '@countersign/validator/charter'
-import { holdCeremony, operatorKeyFiles } from './ceremony.ts'
+import { firstCharter, holdCeremony, operatorKeyFiles, prepareSigner } from './ceremony.ts'
 import { readJson } from './files.ts'
 import { keystoresOf } from './keystores.ts'
 import { type Layout, layOut } from './layout.ts'
@@ -66,15 +66,13 @@ test('a second start finds everything as it is', async () => {
   assert.equal(readFileSync(layout.trustAnchor, 'utf8'), before)
 })
 
-test('what operators approved is not changed by a configuration', async () => {
-  const contoso = { id: '44444444-4444-4444-8444-444444444444', name: 'Contoso' }
-  await assert.rejects(holdCeremony(layout, planWorld({ charter: { max_ttl: 900 } })), {
-    message: /was made with max_ttl 3600 for consumer, not 900: its charter changes by approval/,
-  })
-  await assert.rejects(
-    holdCeremony(layout, planWorld({ realms: { enterprise: { tenants: [contoso], people: [] } } })),
-    { message: /was made with tenants .* for enterprise, not \["44444444-/ },
-  )
+test('a realm that comes in later gets a signer of its own, and the same one however often it is asked for', async () => {
+  const jwk = await prepareSigner(layout.data, join(layout.data, 'cache'), 'partner')
+  assert.deepEqual(await prepareSigner(layout.data, join(layout.data, 'cache'), 'partner'), jwk)
+  const [kept] = keystoresOf(layout.data, 'partner')
+  for (const file of [kept?.keystore, kept?.passphrase_file])
+    assert.equal(statSync(file ?? '').mode & 0o777, 0o600)
+  assert.deepEqual(Object.keys(firstCharter(layout.data)['realms'] as object), ['consumer', 'enterprise'])
 })
 
 test('keys of another system are not overwritten', async () => {

@@ -5,15 +5,20 @@
  */
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { approveCharter, type CharterDocument } from '@countersign/validator/charter'
 import { readDocument, readPayload } from '@countersign/validator/document'
+import type { JsonObject } from '@countersign/validator/json'
+import type { PublicJwk } from '@countersign/validator/jws'
 import { readJson, writePrivate, writePublic } from './files.ts'
+import { folderOf, type KeptKeystore, keystoresOf } from './keystores.ts'
 import type { Layout } from './layout.ts'
 import { portsFileIn } from './ports.ts'
 import { initService } from './process.ts'
-import { type Realm, secret, type World } from './world.ts'
+import { type Rules, rulesOf } from './rules.ts'
+import { isMade, runSigner } from './signer.ts'
+import { secret, type World } from './world.ts'
 
 const OPERATORS = ['olga', 'omar', 'opal'] as const
 const THRESHOLD = 2
@@ -33,18 +38,37 @@ interface Keys {
   readonly signers: Readonly<Record<string, { readonly jwk: object }>>
 }
 
+/** What the operators approved in the ceremony. */
+export function firstCharter(data: string): JsonObject {
+  return readPayload(readDocument(readJson(join(data, CHARTER))).payload)
+}
+
+/**
+ * The identity key of the signer of a realm, which is made where there is none yet: for a realm that comes in later. In a draft
+ * that is moved into its place when it is whole.
+ */
+export async function prepareSigner(data: string, cache: string, realm: string): Promise<PublicJwk> {
+  const keystore = keystoresOf(data, realm).at(-1) as KeptKeystore
+  if (isMade(keystore)) return ((await runSigner('show', keystore, realm)) as { readonly jwk: PublicJwk }).jwk
+  const draft = join(data, 'next-realm')
+  rmSync(draft, { recursive: true, force: true })
+  const { jwk } = (await initSigner(draft, cache, realm)) as { readonly jwk: PublicJwk }
+  const place = folderOf(keystore)
+  mkdirSync(dirname(place), { recursive: true, mode: 0o700 })
+  renameSync(join(draft, 'signers', realm), place)
+  rmSync(draft, { recursive: true })
+  return jwk
+}
+
 /** Where the operators' key files lie; `id` is who signs with it. */
 export function operatorKeyFiles(data: string): { id: string; key_file: string }[] {
   return OPERATORS.map((id) => ({ id, key_file: join(data, 'operators', `${id}.json`) }))
 }
 
-/**
- * Makes all keys and the first charter, or finds them made. Throws when the folder was made for another world than this
- * one, since a charter changes by approval alone.
- */
+/** Makes all keys and the first charter, or finds them made. */
 export async function holdCeremony({ data, issuers, ports }: Layout, world: World): Promise<void> {
   const rules = rulesOf(issuers, world)
-  if (existsSync(join(data, ANCHOR))) return compareRules(data, rules)
+  if (existsSync(join(data, ANCHOR))) return
   // In a folder of its own, moved into its place when it is whole. One that was cut short was never in use.
   const draft = join(data, 'first-start')
   rmSync(draft, { recursive: true, force: true })
@@ -113,44 +137,6 @@ function initSigner(draft: string, cache: string, realm: string): Promise<unknow
     '--realm',
     realm,
   ])
-}
-
-/** What the charter says of each realm, but for its signers. */
-function rulesOf(issuers: Layout['issuers'], { terms, tenants, elsewhere }: World): Rules {
-  const rulesFor = (realm: Realm) => ({
-    issuers: [issuers[realm]],
-    tenants: tenants[realm].map(({ id }) => id),
-    token_types: ['access', 'id', 'logout', 'set'],
-    // Receivers of security events verify RS256; all else is signed with the first.
-    algs: ['ES256', 'RS256'],
-    ...terms,
-  })
-  const rulesElsewhere = Object.entries(elsewhere).map(([realm, { issuer, tenants, algorithm }]) => {
-    const token_types = ['access', 'id', 'logout']
-    return [realm, { issuers: [issuer], tenants, token_types, algs: [algorithm], ...terms }] as const
-  })
-  return {
-    consumer: rulesFor('consumer'),
-    enterprise: rulesFor('enterprise'),
-    ...Object.fromEntries(rulesElsewhere),
-  }
-}
-
-type Rules = Readonly<Record<string, Readonly<Record<string, unknown>>>>
-
-function compareRules(data: string, rules: Rules): void {
-  const { payload } = readDocument(readJson(join(data, CHARTER)))
-  const approved = readPayload(payload)['realms'] as unknown as Rules
-  for (const [realm, rule] of Object.entries(rules)) {
-    for (const [name, wanted] of Object.entries(rule)) {
-      const found = approved[realm]?.[name]
-      if (JSON.stringify(found) === JSON.stringify(wanted)) continue
-      throw new Error(
-        `${data} was made with ${name} ${JSON.stringify(found)} for ${realm}, not ${JSON.stringify(wanted)}: ` +
-          'its charter changes by approval, not by configuration; another --data starts anew',
-      )
-    }
-  }
 }
 
 /** The trust anchor comes last: once it is there, everything is. */

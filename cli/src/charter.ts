@@ -14,6 +14,7 @@ import {
   type SignedDocument,
 } from '@countersign/validator/document'
 import { type JsonObject, parseObject } from '@countersign/validator/json'
+import { draftFrom } from './amend.ts'
 import { approve } from './approve.ts'
 import {
   confirm,
@@ -76,26 +77,41 @@ function approvedBy(documents: readonly SignedDocument[], version: number): stri
   }
 }
 
-/** A file as `show --payload` gave it, edited: number and time of the next charter are set here. */
+/**
+ * From a file as `show --payload` gave it, edited, or from a configuration of `countersign up`: number and time of the next charter are
+ * set here.
+ */
 async function proposeCharter(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
     options: {
       ready: { type: 'string' },
       file: { type: 'string' },
+      config: { type: 'string' },
       operator: { type: 'string' },
       yes: { type: 'boolean', default: false },
     },
   })
-  const { ready, file, operator, yes } = values
-  if (file === undefined)
-    throw new Error('propose needs --file FILE: what charter show --payload gave, edited')
-  const given = readFile(file)
-  const { authority } = readSystem(ready)
+  const { ready, file, config, operator, yes } = values
+  if ((file === undefined) === (config === undefined))
+    throw new Error('propose needs --file FILE, what charter show --payload gave, edited; or --config FILE')
+  const given = file === undefined ? undefined : readFile(file)
+  const system = readSystem(ready)
+  const { authority } = system
   const inForce = await readInForce(ready)
-  const document = Object.hasOwn(given, 'signatures')
-    ? readDocument(given)
-    : await signNext(given, inForce, { authority, operator, isSure: yes })
+  const signing = { authority, operator, isSure: yes }
+  if (given !== undefined) {
+    const isSigned = Object.hasOwn(given, 'signatures')
+    const document = isSigned ? readDocument(given) : await signNext(given, inForce, signing)
+    return propose(authority, document, inForce)
+  }
+  const { charter, isChanged, notes, prepare } = await draftFrom(config as string, system, inForce, ready)
+  if (!isChanged)
+    return printAll([
+      'the charter in force says all of this: start countersign up with it, nobody has to approve',
+    ])
+  const document = await signNext(charter, inForce, { ...signing, notes })
+  await prepare()
   await propose(authority, document, inForce)
 }
 
@@ -106,10 +122,12 @@ async function signNext(
     authority,
     operator,
     isSure,
+    notes = [],
   }: {
     readonly authority: System['authority']
     readonly operator: string | undefined
     readonly isSure: boolean
+    readonly notes?: readonly string[]
   },
 ): Promise<SignedDocument> {
   const author = readPerson(authority, inForce, operator)
@@ -122,6 +140,7 @@ async function signNext(
   const segment = encodePayload(next)
   const payload = readPayload(segment)
   printAll(describe(segment, inForce).map(indent))
+  printAll(notes)
   if (!isSure && !(await confirm(`propose this as ${author.id}?`))) throw new Error('not proposed')
   return sign(payload, segment, author.privateKey)
 }

@@ -117,23 +117,10 @@ export function writeConfigs(
     ...trust,
     ...enrolment('witness'),
   })
-  write('authority', {
-    data: join(data, 'authority'),
-    listen: { port: ports.authority },
-    trust_anchor: trustAnchor,
-    charter: join(data, 'charters', '1.json'),
-    broker_socket: socket('broker-admin'),
-    witness_socket: socket('witness'),
-    enrolment_token: layout.enrolmentToken,
-  })
+  writePrivate(layout.configFile('authority'), authorityConfig(layout))
   write('broker', {
-    realms: Object.fromEntries(
-      [...realms, ...Object.keys(elsewhere)].map((realm) => [
-        realm,
-        { socket: socket(`broker-${realm}`), keystores: keystoresOf(data, realm) },
-      ]),
-    ),
-    ...(remote && { remote: { ...remote, clients: clientsElsewhere(elsewhere) } }),
+    ...brokerRealms(layout, [...realms, ...Object.keys(elsewhere)]),
+    ...brokerRemote(elsewhere, remote),
     admin_socket: socket('broker-admin'),
     witness_socket: socket('witness'),
     ...trust,
@@ -207,6 +194,40 @@ export function writeConfigs(
     ...(webhook && { webhook }),
     ...trust,
   })
+}
+
+/** The same whatever is wished: the authority has to be asked first whether a wish has been approved. */
+export function authorityConfig(layout: Layout): object {
+  const { data, ports, socket, trustAnchor } = layout
+  return {
+    data: join(data, 'authority'),
+    listen: { port: ports.authority },
+    trust_anchor: trustAnchor,
+    charter: join(data, 'charters', '1.json'),
+    broker_socket: socket('broker-admin'),
+    witness_socket: socket('witness'),
+    enrolment_token: layout.enrolmentToken,
+  }
+}
+
+/** What the broker has for each realm. */
+export function brokerRealms(
+  { data, socket }: Layout,
+  names: readonly string[],
+): { readonly realms: object } {
+  const realms = names.map((realm) => [
+    realm,
+    { socket: socket(`broker-${realm}`), keystores: keystoresOf(data, realm) },
+  ])
+  return { realms: Object.fromEntries(realms) }
+}
+
+/** How the broker is reached from elsewhere, if it is. */
+export function brokerRemote(
+  elsewhere: World['elsewhere'],
+  remote: Wishes['remote'],
+): { readonly remote?: object } {
+  return remote === undefined ? {} : { remote: { ...remote, clients: clientsElsewhere(elsewhere) } }
 }
 
 /** The certificate decides the realm, and speaks for its issuer alone. */

@@ -23,10 +23,10 @@ import { readJson, writePrivate } from './files.ts'
 import { folderOf, type KeptKeystore, keepKeystores, keystoresOf, leavingOf } from './keystores.ts'
 import { type MovingKey, nextStep, type Standing, type Step } from './migration.ts'
 import { operate, readAuthor, waitForAcknowledgements } from './operate.ts'
-import { runMain } from './process.ts'
 import { type InForce, printAll, readInForce, readPerson } from './proposal.ts'
 import type { System } from './ready.ts'
 import { showProgress } from './screen.ts'
+import { isMade, runSigner } from './signer.ts'
 import { readSystem, readyFileIn } from './system.ts'
 
 const WAIT_MILLISECONDS = 500
@@ -180,21 +180,10 @@ const identities = new Map<string, PublicJwk>()
 async function readIdentity(kept: KeptKeystore, realm: string): Promise<PublicJwk | undefined> {
   const known = identities.get(kept.keystore)
   if (known !== undefined) return known
-  const record = isTokenUri(kept.keystore) ? join(folderOf(kept), 'token.json') : kept.keystore
-  if (!existsSync(record)) return undefined
+  if (!isMade(kept)) return undefined
   const { jwk } = (await runSigner('show', kept, realm)) as { readonly jwk: PublicJwk }
   identities.set(kept.keystore, jwk)
   return jwk
-}
-
-async function runSigner(
-  operation: 'init' | 'show' | 'destroy',
-  { keystore, folder, passphrase_file, environment }: KeptKeystore,
-  realm: string,
-): Promise<unknown> {
-  const place = folder === undefined ? [] : ['--folder', folder]
-  const where = ['--realm', realm, '--keystore', keystore, ...place, '--passphrase-file', passphrase_file]
-  return runMain('signer', [operation, ...where], environment)
 }
 
 function describe(step: Step): string {
@@ -442,9 +431,8 @@ async function carriedOut(isDone: () => Promise<boolean>, authority: System['aut
 
 async function destroy({ realm, data }: Migration): Promise<void> {
   for (const each of leavingOf(data, realm)) {
-    const record = isTokenUri(each.keystore) ? join(folderOf(each), 'token.json') : each.keystore
     // Destroyed before, by a migration that was interrupted right after.
-    if (existsSync(record)) {
+    if (isMade(each)) {
       const { left } = (await runSigner('destroy', each, realm)) as { readonly left: number }
       if (left > 0) throw new Error(`${left} keys are left in ${each.keystore}`)
     }

@@ -18,6 +18,11 @@ export function describeSystem(
 ) {
   const { urls, issuers } = layout
   const newest = (realm: string): string => keystoresOf(layout.data, realm).at(-1)?.keystore ?? ''
+  const keystores: Readonly<Record<Realm, string> & Record<string, string>> = {
+    ...Object.fromEntries(Object.keys(elsewhere).map((realm) => [realm, newest(realm)])),
+    consumer: newest('consumer'),
+    enterprise: newest('enterprise'),
+  }
   const witness = readJson<{ name: string; vkey: string }>(join(layout.data, 'witness.json'))
   return {
     realms: {
@@ -49,11 +54,7 @@ export function describeSystem(
     gateway: { url: urls.gateway, audience: audiences.mail },
     webmail: { url: urls.webmail, audience: audiences.mail },
     sentinel: { url: urls.sentinel, alerts: `${urls.sentinel}/alerts` },
-    keystores: {
-      ...Object.fromEntries(Object.keys(elsewhere).map((realm) => [realm, newest(realm)])),
-      consumer: newest('consumer'),
-      enterprise: newest('enterprise'),
-    },
+    keystores,
   }
 }
 

@@ -7,7 +7,8 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 export interface Finished {
-  readonly code: number
+  /** Null where it was killed. */
+  readonly code: number | null
   readonly stdout: string
   readonly stderr: string
 }
@@ -16,6 +17,8 @@ export interface RunOptions {
   /** For its standard input. */
   readonly input?: string
   readonly cwd?: string
+  /** It is killed as soon as it says this. */
+  readonly until?: RegExp | undefined
 }
 
 export function countersign(args: readonly string[], options?: RunOptions): Promise<Finished> {
@@ -26,12 +29,19 @@ export function countersign(args: readonly string[], options?: RunOptions): Prom
 export function run(
   file: string,
   args: readonly string[],
-  { input = '', cwd }: RunOptions = {},
+  { input = '', cwd, until }: RunOptions = {},
 ): Promise<Finished> {
   return new Promise((settle) => {
-    const child = execFile(process.execPath, [file, ...args], { cwd }, (error, stdout, stderr) =>
-      settle({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    const child = execFile(process.execPath, [file, ...args], { cwd }, (_error, stdout, stderr) =>
+      settle({ code: child.exitCode, stdout, stderr }),
     )
     child.stdin?.end(input)
+    let said = ''
+    if (until === undefined) return
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (text: string) => {
+        said += text
+        if (until.test(said)) child.kill('SIGKILL')
+      })
   })
 }

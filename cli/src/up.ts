@@ -8,17 +8,26 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { enrol } from '@countersign/authority/client'
-import { holdCeremony } from './ceremony.ts'
-import { readWishes, type Wishes } from './config.ts'
+import { firstCharter, holdCeremony } from './ceremony.ts'
+import { readWishes } from './config.ts'
 import { formatEvent, isShown, type Phase } from './events.ts'
 import { keepPrivate, readJson, writePrivate } from './files.ts'
-import { checkDepth, keepSeed, type Layout, layOut, validators, writeConfigs } from './layout.ts'
+import {
+  authorityConfig,
+  checkDepth,
+  keepSeed,
+  type Layout,
+  layOut,
+  validators,
+  writeConfigs,
+} from './layout.ts'
 import { acquireLock } from './lock.ts'
 import { findPorts } from './ports.ts'
 import { type ServiceName, Services } from './process.ts'
 import { describeSystem, type System } from './ready.ts'
 import { showProgress, showSystem } from './screen.ts'
 import { DATA_DEFAULT, readyFileIn } from './system.ts'
+import { chooseWishes, fetchNewestCharter, keepWishes, keptWishes } from './wishes.ts'
 import { planWorld, realms } from './world.ts'
 
 /** Less than the 5 s that the whole may take, more than the 4 s after which a service ends itself. */
@@ -97,10 +106,27 @@ async function startAll(
   services: Services,
   { port, config }: { readonly port?: string | undefined; readonly config?: string | undefined },
 ): Promise<System> {
-  const wishes = keepWishes(data, config)
-  const world = planWorld(wishes)
   const layout = layOut(data, await findPorts(data, port))
   checkDepth(layout)
+  const start = (name: ServiceName, label: string = name): Promise<void> =>
+    showProgress(label, () => services.start(name, label, layout.configFile(label)))
+  let authority: Promise<void> | undefined
+  const startAuthority = (): Promise<void> => (authority ??= start('authority'))
+
+  const wishes = existsSync(layout.trustAnchor)
+    ? await chooseWishes(layout, config, {
+        first: firstCharter(data),
+        newest: async () => {
+          writePrivate(layout.configFile('authority'), authorityConfig(layout))
+          await startAuthority()
+          return fetchNewestCharter(layout.urls.authority, layout.trustAnchor)
+        },
+        say: (line) => process.stdout.write(`  ${line}\n`),
+      })
+    : config === undefined
+      ? keptWishes(data)
+      : readWishes(resolve(config))
+  const world = planWorld(wishes)
   await showProgress('keys and charter', () => holdCeremony(layout, world))
   const seeds = {
     consumer: keepSeed(layout, 'consumer', wishes),
@@ -108,11 +134,9 @@ async function startAll(
   }
   for (const name of validators) keepPrivate(layout.enrolmentKey(name), makeEnrolmentKey)
   writeConfigs(layout, world, seeds, wishes)
-  writePrivate(wishesFile(data), wishes)
+  keepWishes(data, wishes)
 
-  const start = (name: ServiceName, label: string = name): Promise<void> =>
-    showProgress(label, () => services.start(name, label, layout.configFile(label)))
-  await Promise.all([start('witness'), start('broker'), start('authority')])
+  await Promise.all([start('witness'), start('broker'), startAuthority()])
   await enrolAll(layout)
   await Promise.all([
     start('sentinel'),
@@ -121,17 +145,6 @@ async function startAll(
     ...realms.map((realm) => start('issuer', realm)),
   ])
   return describeSystem(layout, world, seeds)
-}
-
-/** What is wished for now or, when nothing is said, what was wished for at an earlier start. */
-function keepWishes(data: string, file: string | undefined): Wishes {
-  if (file !== undefined) return readWishes(resolve(file))
-  const kept = wishesFile(data)
-  return existsSync(kept) ? readWishes(kept) : {}
-}
-
-function wishesFile(data: string): string {
-  return join(data, 'config', 'up.json')
 }
 
 async function enrolAll(layout: Layout): Promise<void> {

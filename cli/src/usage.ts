@@ -10,7 +10,7 @@ export const usage = `countersign: token signing that stays safe when a signing 
   verify      decide about a token, as a validator of the system would
                 --audience AUD     whom the token is shown to
                 TOKEN, or - to read it from standard input
-                exit 0 accepted, 1 refused, 2 undecided
+                exit 0 accepted, 1 refused, also where proof of a key is missing, 2 undecided
 
   key list    the keys of the manifest, and who has not acknowledged it
   key rotate  let the next key take over                 --realm REALM
@@ -42,7 +42,8 @@ export const usage = `countersign: token signing that stays safe when a signing 
                 --name NAME --folder DIR  where its key and the trust anchor go (NAME)
   validator remove  wait for a validator no longer       --name NAME --reason TEXT
   break-glass  for a while, keys of a realm sign at once --realm REALM --minutes N --reason TEXT
-  charter propose  what the realms may ever sign         --file FILE
+  charter propose  what the realms may ever sign         --file FILE, or as up is told:
+                --config FILE      a realm that is new there gets its signer at once
                 each is a proposal: within 15 minutes somebody else has to approve it
                 --operator ID      who proposes (the first of the ready file)
   charter proposals  what waits for approval

@@ -63,6 +63,8 @@ export function completeTerms(wished: Wishes['charter'] = {}): Terms {
 
 export interface World {
   readonly terms: Terms
+  /** Those of them that somebody wrote. */
+  readonly wishedTerms: Readonly<Partial<Record<keyof Terms, number>>>
   readonly tenants: Readonly<Record<Realm, readonly Tenant[]>>
   /** Realms whose issuer somebody else runs; here are its signer and a way to it. */
   readonly elsewhere: Readonly<Record<string, ElsewhereWish>>
@@ -70,8 +72,10 @@ export interface World {
 
 /** What the operators of the sample approve at the first start; afterwards it stands in the charter. */
 export function planWorld({ charter, realms: wished, elsewhere = {} }: Wishes): World {
+  const wishedTerms = Object.entries(charter ?? {}).filter(([, seconds]) => seconds !== undefined)
   return {
     terms: completeTerms(charter),
+    wishedTerms: Object.fromEntries(wishedTerms),
     elsewhere,
     tenants: {
       consumer: wished?.consumer?.tenants ?? sampleTenants.consumer,
