@@ -63,7 +63,13 @@ export async function startFakeAuthority(world: TestWorld): Promise<FakeAuthorit
 
   async function takeAcknowledgement(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let text = ''
-    for await (const chunk of request.setEncoding('utf8')) text += chunk
+    try {
+      for await (const chunk of request.setEncoding('utf8')) text += chunk
+    } catch {
+      // Whoever stops to follow may leave in the middle.
+      response.destroy()
+      return
+    }
     acknowledgements.push(text)
     response.writeHead(204).end()
     happenings.emit('acknowledgement')
