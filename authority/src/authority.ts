@@ -31,6 +31,7 @@ import { addPages } from './pages.ts'
 import { createProposals } from './proposals.ts'
 import { openPublisher, type Publisher } from './publisher.ts'
 import { openRegistry } from './registry.ts'
+import { createRelay } from './relay.ts'
 import { describeSlot, type Hearing } from './rotation.ts'
 import { addRoutes } from './routes.ts'
 import { openStore } from './store.ts'
@@ -78,6 +79,11 @@ export async function startAuthority(
   const witness = connectWitness(config.witness_socket)
   const broker = openBrokerAdmin(config.broker_socket)
   const herald = createHerald(manifestKeys.under)
+  const relay = createRelay({
+    after: witness.roots,
+    isWanted: herald.wantRoots,
+    deliver: herald.tellRoots,
+  })
   const registry = await openRegistry(store, now, (error) => {
     log.error({ error: error.message }, 'acknowledgements were not stored')
   })
@@ -206,7 +212,10 @@ export async function startAuthority(
     charter: charters.textOf,
     acks: acksOnce,
     enrolled: registry.enrolled,
-    openStream: herald.openStream,
+    openStream: (response, listener) => {
+      herald.openStream(response, listener)
+      if (listener.wantsRoots) relay.wake()
+    },
     manifestOf: async (version) => {
       const document = await store.manifest(version)
       return document && JSON.stringify(document)
@@ -251,6 +260,7 @@ export async function startAuthority(
     publisher,
     stop: async () => {
       stopping.abort()
+      relay.stop()
       herald.close()
       waiting.end()
       await http.close()

@@ -17,7 +17,7 @@ function parse(event: string): { id: string | undefined; data: string } {
 
 test('a stream starts with the newest manifest and brings each later one, as GET /manifest has it', async (t) => {
   const authority = await startTestAuthority(t)
-  const streams = await Promise.all(['gateway', 'webmail'].map(authority.stream))
+  const streams = await Promise.all(['gateway', 'webmail'].map((name) => authority.stream(name)))
   for (const version of [1, 2, 3]) {
     const events = await Promise.all(streams.map((stream) => stream.next('manifest')))
     assert.equal(events[0], events[1])

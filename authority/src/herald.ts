@@ -9,7 +9,7 @@ import type { ServerResponse } from 'node:http'
 import type { Charter } from '@countersign/validator/charter'
 import { signFreshness } from '@countersign/validator/freshness'
 import type { Published } from './publisher.ts'
-import { createStreams } from './stream.ts'
+import { createStreams, type Listener } from './stream.ts'
 
 /** Versions whose acknowledgement is still taken: a validator may be some behind when several follow in a row. */
 const RECENT_VERSIONS_MAX = 64
@@ -24,7 +24,11 @@ export interface Herald {
   /** What acknowledgements name a recent version by. */
   sha256Of(version: number): string | undefined
   /** Opens a stream, which starts with the newest manifest. */
-  openStream(response: ServerResponse, validator: string | undefined): void
+  openStream(response: ServerResponse, listener: Listener): void
+  /** Passes on a statement of the witness to the streams that want such. */
+  tellRoots(statement: string): void
+  /** Whether there are any. */
+  wantRoots(): boolean
   /** The names under which streams are open now. */
   connected(): ReadonlySet<string>
   close(): void
@@ -65,7 +69,9 @@ export function createHerald(keyUnder: (charter: Charter) => KeyObject): Herald 
       return manifest
     },
     sha256Of: (version) => recent.get(version),
-    openStream: (response, validator) => streams.open(response, validator, manifestEvents()),
+    openStream: (response, listener) => streams.open(response, listener, manifestEvents()),
+    tellRoots: (statement) => streams.send({ event: 'roots', data: statement }),
+    wantRoots: streams.wantRoots,
     connected: streams.connected,
     close: streams.close,
   }

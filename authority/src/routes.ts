@@ -12,6 +12,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Acks, ActRecord, CommandAnswer, Enrolled } from './client.ts'
 import { Denial, type DenialCode } from './denial.ts'
 import type { Proposals } from './proposals.ts'
+import type { Listener } from './stream.ts'
 
 /** What the routes answer from. */
 export interface Desk {
@@ -22,7 +23,7 @@ export interface Desk {
   /** With `patience`, once every validator that is connected has acknowledged that version, or the time is up. */
   acks(patience?: { readonly version: number; readonly milliseconds: number }): Promise<Acks>
   enrolled(): readonly Enrolled[]
-  openStream(response: FastifyReply['raw'], validator: string | undefined): void
+  openStream(response: FastifyReply['raw'], listener: Listener): void
   /** A manifest that was published under a version, as JSON. */
   manifestOf(version: number): Promise<string | undefined>
   acts(before: number | undefined): Promise<readonly ActRecord[]>
@@ -80,9 +81,13 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     routes.get('/validators', (_request, reply) =>
       reply.header('cache-control', 'no-store').send({ validators: desk.enrolled() }),
     )
-    routes.get<{ Querystring: { validator?: unknown } }>('/stream', ({ query }, reply) => {
+    routes.get<{ Querystring: { validator?: unknown; roots?: unknown } }>('/stream', ({ query }, reply) => {
+      const { validator, roots } = query
       reply.hijack()
-      desk.openStream(reply.raw, typeof query.validator === 'string' ? query.validator : undefined)
+      desk.openStream(reply.raw, {
+        validator: typeof validator === 'string' ? validator : undefined,
+        wantsRoots: roots === '1',
+      })
     })
 
     routes.post('/proposals', async ({ body }, reply) =>

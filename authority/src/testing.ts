@@ -52,8 +52,8 @@ export interface TestAuthority {
   /** A new validator's key, enrolled under the name. */
   enrol(name: string): Promise<TestKey>
   acknowledge(name: string, key: TestKey, change?: object): Promise<Answer>
-  /** Opens a stream under a name. */
-  stream(name: string): Promise<TestStream>
+  /** Opens a stream under a name, which may ask for more. */
+  stream(name: string, more?: string): Promise<TestStream>
   /** Settles when no enrolled validator is silent. */
   allAcknowledged(): Promise<void>
   /** Starts the authority on its folder, after it was stopped or beside the one that runs. */
@@ -64,8 +64,8 @@ export interface TestAuthority {
 
 /** Events as they come, raw. */
 export interface TestStream {
-  /** The next event of a kind: its lines. */
-  next(kind: 'manifest' | 'freshness'): Promise<string>
+  /** The next event, or the next of a kind: its lines. */
+  next(kind?: 'manifest' | 'freshness' | 'roots'): Promise<string>
   close(): Promise<void>
 }
 
@@ -144,7 +144,7 @@ export async function startTestAuthority(
       const payload = { validator: name, version: manifest?.version, manifest_sha256: sha256, iat: world.now }
       return test.post('acks', signStatement('manifest-ack+jwt', { ...payload, ...change }, key.privateKey))
     },
-    stream: async (name) => readEvents(await fetch(`${test.url}/stream?validator=${name}`)),
+    stream: async (name, more = '') => readEvents(await fetch(`${test.url}/stream?validator=${name}${more}`)),
     allAcknowledged: async () => {
       for (;;) {
         const { body } = await test.get('acks')
@@ -232,6 +232,10 @@ export interface FakeWitness extends FakePeer {
   isMute: boolean
   /** When true, nothing is logged. */
   isRefusing: boolean
+  /** How often it was asked what roots it countersigned. */
+  readonly rootsAsked: number
+  /** Tells whoever asks next, and those who wait, of roots. */
+  tell(...statements: readonly string[]): void
   /** What its status says of its logs. */
   logs: { readonly origin: string; readonly state: 'open' | 'sealed' }[]
 }
@@ -265,13 +269,29 @@ function createFakeWitness(world: TestWorld, socket: string): FakeWitness {
     manifest_sha256: log.status.manifestSha256 ?? null,
     charter_version: charter.version,
   })
+  const told: string[] = []
+  let news = Promise.withResolvers<void>()
+  let rootsAsked = 0
+  const roots = async ({ after }: { after: number }): Promise<object> => {
+    rootsAsked++
+    if (after >= told.length) await news.promise
+    return { statements: told.slice(after), next: told.length }
+  }
   const witness: FakeWitness = {
     versions: log.versions,
+    get rootsAsked() {
+      return rootsAsked
+    },
+    tell: (...statements) => {
+      told.push(...statements)
+      news.resolve()
+      news = Promise.withResolvers()
+    },
     hold: undefined,
     isMute: false,
     isRefusing: false,
     logs: [{ origin, state: 'open' }],
-    ...createFakePeer(socket, { append, charters, status }),
+    ...createFakePeer(socket, { append, charters, status, roots }),
   }
   return witness
 }
@@ -363,7 +383,7 @@ function readEvents(response: Response): TestStream {
   return {
     next: async (kind) => {
       let event = await nextEvent()
-      while (!event.startsWith(`event: ${kind}\n`)) event = await nextEvent()
+      while (kind !== undefined && !event.startsWith(`event: ${kind}\n`)) event = await nextEvent()
       return event
     },
     close: () => reader.cancel(),

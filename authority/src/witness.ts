@@ -4,11 +4,11 @@
  */
 
 import type { LineError } from '@countersign/lines'
-import { createWitnessClient } from '@countersign/witness/client'
+import { createWitnessClient, type WitnessClient } from '@countersign/witness/client'
 import { Denial } from './denial.ts'
 import type { Witness } from './publisher.ts'
 
-export function connectWitness(socket: string): Witness & { close(): void } {
+export function connectWitness(socket: string): Witness & Pick<WitnessClient, 'roots' | 'close'> {
   const client = createWitnessClient(socket)
   return {
     status: async () => {
@@ -29,6 +29,7 @@ export function connectWitness(socket: string): Witness & { close(): void } {
       if ('error' in appended) throw new Denial('witness_refused', appended.error.code)
       return appended.receipt
     },
+    roots: client.roots,
     close: client.close,
   }
 }

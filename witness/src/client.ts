@@ -38,6 +38,12 @@ export interface AppendAnswer {
   readonly receipts: readonly AppendResult[]
 }
 
+/** Statements of countersigned roots (compact JWS), and the number to ask after next: spec/roots.md. */
+export interface RootsAnswer {
+  readonly statements: readonly string[]
+  readonly next: number
+}
+
 export interface WitnessStatus {
   readonly name: string
   /** Those that receipts may come from: sealed ones, that of the open epoch, and that of the next. */
@@ -70,6 +76,8 @@ export interface WitnessClient {
   /** Ends the open epoch and begins the next, whose log the newest manifest has to name. */
   seal(epoch: string): Promise<WitnessStatus>
   status(): Promise<WitnessStatus>
+  /** What it tells of countersigned roots after a number, 0 at first; none when there was no news for two seconds. */
+  roots(after: number): Promise<RootsAnswer>
   close(): void
 }
 
@@ -90,6 +98,7 @@ export function createWitnessClient(socket: string): WitnessClient {
     },
     seal: (epoch) => line.call('seal', { epoch }),
     status: () => line.call('status', {}),
+    roots: (after) => line.call('roots', { after }),
     close: line.close,
   }
 }

@@ -25,12 +25,12 @@ const leaves = Array.from({ length: 400 }, (_, index) => leafHash(Buffer.from(`$
 
 function receiptsFor(first: number, count: number) {
   const serials = Array.from({ length: count }, (_, at) => 1000 + first + at)
-  const encoded = countersignBatch(countersigner, {
+  const { receipts } = countersignBatch(countersigner, {
     first,
     serials,
     leaves: leaves.slice(windowStart(first), first + count),
   })
-  return encoded.map(decodeReceipt)
+  return receipts.map(decodeReceipt)
 }
 
 test('every entry of every batch has a receipt that verifies', () => {

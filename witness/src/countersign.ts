@@ -6,6 +6,7 @@
 
 import type { KeyObject } from 'node:crypto'
 import { countersign, encodeReceipt, SUBTREE_SIZE_MAX } from '@countersign/validator/receipt'
+import type { CountersignedSubtree } from '@countersign/validator/roots'
 import { coveringStart, proveEach } from '@countersign/validator/tree'
 
 /** Whose log it is, and the key that countersigns. */
@@ -24,20 +25,28 @@ export interface Batch {
   readonly leaves: readonly Uint8Array[]
 }
 
-/** Encoded receipts, one for each entry of the batch. */
+export interface Countersigned {
+  /** Encoded, one for each entry of the batch. */
+  readonly receipts: readonly Uint8Array[]
+  /** What they are over, in the order of the log. */
+  readonly subtrees: readonly CountersignedSubtree[]
+}
+
 export function countersignBatch(
   countersigner: Countersigner,
   { first, serials, leaves }: Batch,
-): Uint8Array[] {
+): Countersigned {
   const { witness, origin, keyId, privateKey } = countersigner
   const base = windowStart(first)
   const end = first + serials.length
   const receipts: Uint8Array[] = []
+  const subtrees: CountersignedSubtree[] = []
   for (let from = first; from < end; ) {
     const to = Math.min(end, windowStart(from) + SUBTREE_SIZE_MAX)
     const start = to - from === 1 ? from : coveringStart(from, to)
     const { root, paths } = proveEach(leaves.slice(start - base, to - base))
     const signature = countersign(witness, origin, { start, end: to }, root, privateKey)
+    subtrees.push({ start, size: to - start, root })
     for (let index = from; index < to; index++) {
       const [serial = 0, path = []] = [serials[index - first], paths[index - start]]
       receipts.push(
@@ -46,7 +55,7 @@ export function countersignBatch(
     }
     from = to
   }
-  return receipts
+  return { receipts, subtrees }
 }
 
 /** Windows are aligned, so that the window's whole is a subtree, and any part of it lies in one. */

@@ -12,7 +12,9 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { leafHash } from '@countersign/validator/entry'
 import type { ManifestLog } from '@countersign/validator/manifest'
 import { decodeReceipt, receiptKeyId, VerifiedRoots, verifyReceipt } from '@countersign/validator/receipt'
-import { subtreeRoot } from '@countersign/validator/tree'
+import type { CountersignedSubtree } from '@countersign/validator/roots'
+import { proveEach, subtreeRoot } from '@countersign/validator/tree'
+import type { Countersigner } from './countersign.ts'
 import type { Disk } from './disk.ts'
 import { LogFault } from './fault.ts'
 import { fsck } from './fsck.ts'
@@ -34,10 +36,24 @@ interface Released {
   readonly epoch: string
   readonly index: number
   readonly bytes: Uint8Array
+  /** The subtree that its receipt is over. */
+  readonly subtree: string
 }
 
-const open = (disk: FaultyDisk): Promise<WitnessLog> =>
-  WitnessLog.open({ disk, now: () => testNow }, testIdentity)
+/** A subtree as the log told of it. */
+interface Told extends CountersignedSubtree {
+  readonly epoch: string
+}
+
+const open = (disk: FaultyDisk, told: Told[] = []): Promise<WitnessLog> => {
+  const released = ({ origin }: Countersigner, subtrees: readonly CountersignedSubtree[]): void => {
+    told.push(...subtrees.map((subtree) => ({ epoch: origin.split('/')[1] ?? '', ...subtree })))
+  }
+  return WitnessLog.open({ disk, now: () => testNow, released }, testIdentity)
+}
+
+const nameOf = (epoch: string, { start, size }: Omit<CountersignedSubtree, 'root'>): string =>
+  `${epoch}: ${start}+${size}`
 
 const manifestLogs = new Map(['1', '2'].map((epoch) => [epoch, manifestLog(epoch)]))
 const verified = new VerifiedRoots()
@@ -63,7 +79,8 @@ async function append(log: WitnessLog, serials: readonly number[], released: Rel
       const receipt = decodeReceipt(await log.append(bytes, entry))
       verifyReceipt(receipt, leafHash(bytes), manifestLogs.get(epoch) as ManifestLog, verified)
       assert.equal(receipt.serial, serial)
-      released.push({ epoch, index: receipt.start + receipt.offset, bytes })
+      const subtree = nameOf(epoch, receipt)
+      released.push({ epoch, index: receipt.start + receipt.offset, bytes, subtree })
     }),
   )
 }
@@ -106,6 +123,7 @@ async function judge(
   disk: FaultyDisk,
   released: readonly Released[],
   notes: readonly string[],
+  told: readonly Told[],
 ): Promise<void> {
   const log = await open(disk)
   const entries = new Map([
@@ -115,6 +133,13 @@ async function judge(
   for (const { epoch, index, bytes } of released) {
     const entry = entries.get(epoch)?.[index]
     assert.equal(entry, Buffer.from(bytes).toString('hex'), 'a receipt without its entry')
+  }
+  const subtrees = new Set(released.map(({ subtree }) => subtree))
+  for (const { epoch, start, size, root } of told) {
+    assert.ok(subtrees.has(nameOf(epoch, { start, size })), 'a subtree of which no receipt left')
+    const leaves = entries.get(epoch)?.slice(start, start + size) ?? []
+    const held = proveEach(leaves.map((entry) => leafHash(Buffer.from(entry, 'hex')))).root
+    assert.deepEqual(Buffer.from(root), Buffer.from(held), 'a root that the log does not have')
   }
   await append(log, range(1000, 1003))
   await log.publish()
@@ -136,27 +161,31 @@ async function rootAt(log: WitnessLog, epoch: string, size: number): Promise<str
 
 test('a life without faults: receipts verify, fsck agrees, sealed epochs stay', async () => {
   const disk = await initialDisk()
-  const [released, notes]: [Released[], string[]] = [[], []]
-  await live(await open(disk), released, notes)
+  const [released, notes, told]: [Released[], string[], Told[]] = [[], [], []]
+  await live(await open(disk, told), released, notes)
   assert.equal(released.length, 283)
-  await judge(disk.restart(), released, notes)
+  assert.deepEqual(
+    told.map(({ epoch, ...subtree }) => nameOf(epoch, subtree)),
+    [...new Set(released.map(({ subtree }) => subtree))],
+  )
+  await judge(disk.restart(), released, notes, told)
 })
 
 for (const kind of ['failWrite', 'failSync'] as const) {
   for (const lands of ['all', 'half', 'nothing'] as const) {
     for (const powerCut of [false, true]) {
       const after = powerCut ? 'power cut' : 'restart'
-      test(`T138 T139 T264: every ${kind} (${lands} of it landed, then a ${after}): no receipt without its entry, no fork`, async () => {
+      test(`T138 T139 T264: every ${kind} (${lands} of it landed, then a ${after}): no receipt without its entry, no root told without its receipts, no fork`, async () => {
         let failures = 0
         for (let nth = 1; ; nth++) {
           const faults: Faults = { [kind]: nth, lands }
           const disk = (await initialDisk()).restart({ faults })
-          const [released, notes]: [Released[], string[]] = [[], []]
-          const log = await open(disk).catch(() => undefined)
+          const [released, notes, told]: [Released[], string[], Told[]] = [[], [], []]
+          const log = await open(disk, told).catch(() => undefined)
           if (log !== undefined) await live(log, released, notes).catch(() => {})
           if (!disk.faulted) break
           failures++
-          await judge(disk.restart({ powerCut }), released, notes)
+          await judge(disk.restart({ powerCut }), released, notes, told)
         }
         assert.ok(failures > 10)
       })

@@ -12,6 +12,7 @@ import { formatCheckpoint, openCheckpoint } from '@countersign/validator/checkpo
 import { type Entry, leafHash } from '@countersign/validator/entry'
 import { signNote } from '@countersign/validator/note'
 import { receiptKeyId } from '@countersign/validator/receipt'
+import type { CountersignedSubtree } from '@countersign/validator/roots'
 import { EntryRefusal } from './admit.ts'
 import { type Countersigner, countersignBatch, windowStart } from './countersign.ts'
 import type { Disk } from './disk.ts'
@@ -28,6 +29,8 @@ export interface World {
   readonly disk: Disk
   /** Seconds since the epoch. */
   now(): number
+  /** Hears of each subtree whose receipts have left. */
+  released?(log: Countersigner, subtrees: readonly CountersignedSubtree[]): void
 }
 
 /** One commit takes no more than this, so that the first of a flood does not wait for the last to be hashed. */
@@ -184,7 +187,7 @@ export class WitnessLog {
     if (Buffer.compare(entries.at(-1) ?? new Uint8Array(), bytes) !== 0) return undefined
     const leaves = entries.slice(windowStart(index) % TILE_WIDTH).map(leafHash)
     const countersigner = countersignerOf(this.#identity, epoch)
-    return countersignBatch(countersigner, { first: index, serials: [version], leaves })[0]
+    return countersignBatch(countersigner, { first: index, serials: [version], leaves }).receipts[0]
   }
 
   /** Signs and shows a checkpoint over all that is durable, which is first remembered for good. */
@@ -245,7 +248,7 @@ export class WitnessLog {
     const batch = this.#staged.slice(0, COMMIT_ENTRIES_MAX)
     const serials = batch.map(({ entry }) => entry.serial)
     const before = this.size
-    const receipts = await this.#current.append(
+    const { receipts, subtrees } = await this.#current.append(
       batch.map(({ bytes }) => bytes),
       ({ first, leaves }) => countersignBatch(this.#countersigner, { first, leaves, serials }),
     )
@@ -255,6 +258,7 @@ export class WitnessLog {
       if (entry.tokenType === 'manifest') this.#manifest = loggedManifest(entry, this.#epoch, before + at)
       resolve(receipts[at] as Uint8Array)
     }
+    this.#world.released?.(this.#countersigner, subtrees)
     if (this.#staged.length > 0) this.#takeTurn(() => this.#commit()).catch(() => {})
   }
 

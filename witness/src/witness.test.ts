@@ -19,9 +19,16 @@ import { startFakeAuthority } from '@countersign/validator/fake-authority'
 import { importPublicJwk } from '@countersign/validator/jws'
 import type { ManifestLog } from '@countersign/validator/manifest'
 import { formatVkey, parseVkey } from '@countersign/validator/note'
-import { decodeReceipt, receiptKeyId, VerifiedRoots, verifyReceipt } from '@countersign/validator/receipt'
+import {
+  decodeReceipt,
+  type Receipt,
+  receiptKeyId,
+  VerifiedRoots,
+  verifyReceipt,
+} from '@countersign/validator/receipt'
+import { verifyRoots } from '@countersign/validator/roots'
 import { createTestKey, createTestWorld, type TestWorld } from '@countersign/validator/testing'
-import { verifyInclusion } from '@countersign/validator/tree'
+import { rootFromInclusion, verifyInclusion } from '@countersign/validator/tree'
 import {
   createWitnessClient,
   epochSource,
@@ -103,6 +110,31 @@ test('a witness countersigns what the manifest allows, and everybody can prove i
   assert.equal(await fetchEntry(known, 5), undefined)
   const report = await fsck({ url, vkey })
   assert.deepEqual([report.origin, report.size, report.keyCount], ['witness.test/1', 5, 1])
+})
+
+test('whoever asks is told which roots were countersigned, and nobody else is', async (t) => {
+  const { world, client, keys } = await start(t)
+  await client.append([worldEntry(world, 1)], 1)
+  const asked = client.roots(0)
+  // Calls of one connection are answered in any order, but taken in theirs.
+  const appended = await client.append(
+    [2, 3, 4].map((serial) => worldEntry(world, serial)),
+    1,
+  )
+  const { statements, next } = await asked
+  assert.deepEqual([statements.length, next], [1, 1])
+  const { origin, subtrees } = verifyRoots(statements[0] as string, keys.receipt_key)
+  assert.equal(origin, 'witness.test/1')
+  const receipts = appended.map((each) => decodeReceipt('receipt' in each ? each.receipt : new Uint8Array()))
+  assert.deepEqual(
+    subtrees.map(({ start, size }) => [start, size]),
+    receipts.slice(0, 1).map(({ start, size }) => [start, size]),
+  )
+  const { offset, size, path } = receipts[0] as Receipt
+  const root = rootFromInclusion(leafHash(worldEntry(world, 2)), offset, size, path)
+  assert.deepEqual(Buffer.from(subtrees[0]?.root ?? []), Buffer.from(root ?? []))
+  assert.equal((await client.roots(0)).statements.length, 1)
+  assert.deepEqual(await client.roots(7), await client.roots(0))
 })
 
 /** Follows until the log holds so many entries. */

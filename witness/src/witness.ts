@@ -24,6 +24,7 @@ import { openDisk } from './disk.ts'
 import { holdFolder } from './hold.ts'
 import { loadIdentity } from './identity.ts'
 import { WitnessLog } from './log.ts'
+import { createRootsTeller } from './roots.ts'
 import { serveLog } from './serve.ts'
 
 const appendParams = z.strictObject({
@@ -31,6 +32,7 @@ const appendParams = z.strictObject({
   manifest_version: z.int().min(0).optional(),
 })
 const chartersParams = z.strictObject({ documents: z.array(z.unknown()).min(1).max(1000) })
+const rootsParams = z.strictObject({ after: z.int().min(0) })
 const sealParams = z.strictObject({ epoch: epochName })
 
 /** How long an entry waits for the manifest that its sender already has. */
@@ -41,7 +43,9 @@ const PUBLISH_MILLISECONDS = 250
 export async function startWitness(config: WitnessConfig, log: Logger): Promise<Running> {
   const letGo = await holdFolder(config.data)
   const identity = loadIdentity(config.data)
-  const witnessLog = await WitnessLog.open({ disk: openDisk(config.data), now: nowSeconds }, identity)
+  const roots = createRootsTeller(nowSeconds)
+  const world = { disk: openDisk(config.data), now: nowSeconds, released: roots.tell }
+  const witnessLog = await WitnessLog.open(world, identity)
   if (config.epoch !== undefined && config.epoch !== witnessLog.firstEpoch) {
     throw new Error(`${config.data} began with epoch ${witnessLog.firstEpoch}, not ${config.epoch}`)
   }
@@ -57,6 +61,7 @@ export async function startWitness(config: WitnessConfig, log: Logger): Promise<
   const lines = await serveLines(config.append_socket, {
     append: (params) => append(read(appendParams, params)),
     charters: (params) => learn(charters, read(chartersParams, params)),
+    roots: (params) => roots.after(read(rootsParams, params).after),
     seal: async (params) => {
       await seal(witnessLog, follower, read(sealParams, params))
       return statusOf(witnessLog, charters)
@@ -76,6 +81,7 @@ export async function startWitness(config: WitnessConfig, log: Logger): Promise<
     ready: { url, origin: witnessLog.origin, vkey: witnessLog.vkey() },
     stop: async () => {
       clearInterval(publishing)
+      roots.close()
       await Promise.all([lines.close(), http.close(), follower.stop()])
       await witnessLog.close()
       await letGo()
