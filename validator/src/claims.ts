@@ -50,18 +50,16 @@ export interface Ancestor {
 
 /** Throws `Refusal('malformed')` for a claim that is missing or of another kind than the RFCs say a token of this type has. */
 export function readClaims(payload: JsonObject, type: TokenType | undefined): Claims {
-  return type === 'set' ? readSetClaims(payload) : readTokenClaims(payload)
-}
-
-function readTokenClaims(payload: JsonObject): Claims {
+  const isSet = type === 'set'
+  if (isSet && foreignToSets.some((name) => payload[name] !== undefined)) throw new Refusal('malformed')
   const issuedAt = readTime(payload['iat'])
-  const expiresAt = readTime(payload['exp'])
-  if (expiresAt <= issuedAt) throw new Refusal('malformed')
+  const expiresAt = isSet ? undefined : readTime(payload['exp'])
+  if (expiresAt !== undefined && expiresAt <= issuedAt) throw new Refusal('malformed')
   return {
     issuer: readText(payload['iss']),
-    subject: readText(payload['sub']),
+    subject: isSet ? undefined : readText(payload['sub']),
     audiences: readAudiences(payload['aud']),
-    tenant: readText(payload['tid']),
+    tenant: isSet ? undefined : readText(payload['tid']),
     tokenId: readText(payload['jti']),
     issuedAt,
     expiresAt,
@@ -71,34 +69,14 @@ function readTokenClaims(payload: JsonObject): Claims {
     scopes: optional(payload['scope'], readScopes) ?? none,
     confirmation: optional(payload['cnf'], readConfirmation),
     ancestors: optional(payload['via'], readAncestors) ?? none,
-    event: undefined,
+    event: isSet ? readEvent(payload) : undefined,
   }
 }
-
-const none: readonly never[] = []
 
 /** What makes other tokens of ours what they are. A SET has none of it, so that no reader takes it for one of them. */
 const foreignToSets = ['sub', 'exp', 'nbf', 'tid', 'client_id', 'scope', 'cnf', 'via', 'nonce', 'sid']
 
-function readSetClaims(payload: JsonObject): Claims {
-  for (const name of foreignToSets) if (payload[name] !== undefined) throw new Refusal('malformed')
-  return {
-    issuer: readText(payload['iss']),
-    subject: undefined,
-    audiences: readAudiences(payload['aud']),
-    tenant: undefined,
-    tokenId: readText(payload['jti']),
-    issuedAt: readTime(payload['iat']),
-    expiresAt: undefined,
-    notBefore: undefined,
-    clientId: undefined,
-    session: undefined,
-    scopes: none,
-    confirmation: undefined,
-    ancestors: none,
-    event: readEvent(payload),
-  }
-}
+const none: readonly never[] = []
 
 /** RFC 8417 lets a SET tell of several events, and the interoperability profile of CAEP of exactly one. */
 export function readEvent({ sub_id: subject, events }: JsonObject): SecurityEvent {

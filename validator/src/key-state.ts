@@ -4,24 +4,21 @@
  * @module
  */
 
-import type { ManifestKey } from './manifest.ts'
-import { Refusal } from './refusal.ts'
+import type { KeyState, ManifestKey } from './manifest.ts'
+import { type Reason, Refusal } from './refusal.ts'
+
+/** Why a key vouches for nothing, by its state; of the last two, one signs and one is good for what was begun before. */
+const reasons: Readonly<Record<KeyState, Reason | undefined>> = {
+  published: 'key_not_active',
+  retired: 'key_retired',
+  blocked: 'key_blocked',
+  revoked: 'key_revoked',
+  active: undefined,
+  retiring: undefined,
+}
 
 /** Throws `Refusal` unless the key is active, or retiring and so still good for what was begun while it was active. */
 export function checkLive({ kid, state }: Pick<ManifestKey, 'kid' | 'state'>): void {
-  switch (state) {
-    case 'published':
-      throw new Refusal('key_not_active', { kid })
-    case 'retired':
-      throw new Refusal('key_retired', { kid })
-    case 'blocked':
-      throw new Refusal('key_blocked', { kid })
-    case 'revoked':
-      throw new Refusal('key_revoked', { kid })
-    case 'active':
-    case 'retiring':
-      return
-    default:
-      throw new Refusal(state satisfies never)
-  }
+  const reason = reasons[state]
+  if (reason !== undefined) throw new Refusal(reason, { kid })
 }
