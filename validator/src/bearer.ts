@@ -149,6 +149,21 @@ function denial(
   return { status, reason, headers, body: { ...body, reason } }
 }
 
+/** A denial as it goes over the wire. */
+export interface Answer {
+  readonly status: 401 | 403
+  readonly headers: Record<string, string>
+  readonly text: string
+}
+
+export function toAnswer({ status, headers, body }: Denial): Answer {
+  return {
+    status,
+    headers: { ...headers, 'content-type': 'application/json; charset=utf-8' },
+    text: JSON.stringify(body),
+  }
+}
+
 /** One challenge (RFC 9110, section 11.6.1). Every value comes from us or was found to need no escape. */
 function challenge({ name, parameters }: Scheme, members: Readonly<Record<string, string>> = {}): string {
   const list = Object.entries(members).map(([member, value]) => `${member}="${value}"`)

@@ -9,7 +9,9 @@
  * @module
  */
 
-import { hash, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { sha256 } from '#platform'
+import { encode } from './base64url.ts'
 import { BoundedCache } from './cache.ts'
 import type { Binding, Proof, ProofError } from './guard.ts'
 import { headerValues } from './headers.ts'
@@ -192,10 +194,10 @@ export function createCheck({
       throw new ProofRefusal('signature_invalid')
     if (htm !== request.method) throw new ProofRefusal('htm_mismatch')
     if (!isFor(htu, bases, request)) throw new ProofRefusal('htu_mismatch')
-    if (ath !== hash('sha256', request.token, 'base64url')) throw new ProofRefusal('ath_mismatch')
+    if (ath !== encode(sha256(request.token))) throw new ProofRefusal('ath_mismatch')
     const { jkt } = key
     return {
-      id: hash('sha256', `${jkt}.${jti}`, 'base64url'),
+      id: encode(sha256(`${jkt}.${jti}`)),
       jkt,
       nonce,
       expiresAt: checkAge(iat, nonce, now),

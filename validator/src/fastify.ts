@@ -11,8 +11,9 @@
  */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { toAnswer } from './bearer.ts'
 import type { Guard } from './guard.ts'
-import { type Guarded, readIncoming, toAnswer } from './incoming.ts'
+import { type Guarded, readIncoming } from './incoming.ts'
 
 export type { Guarded } from './incoming.ts'
 

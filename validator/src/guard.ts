@@ -119,11 +119,13 @@ export interface Guard {
   hold(token: ValidatedToken): Hold
 }
 
+/** A validator, at once or later. */
+export interface Validating extends Pick<Validator, 'hold'> {
+  validate(token: string, sender?: Sender): ValidatedToken | Promise<ValidatedToken>
+}
+
 /** Puts a guard in front of a validator. Throws `TypeError` where an option is not known or would ask for nothing. */
-export function createGuard(
-  validator: Pick<Validator, 'validate' | 'hold'>,
-  options: GuardOptions = {},
-): Guard {
+export function createGuard(validator: Validating, options: GuardOptions = {}): Guard {
   const { bindings = [], now = () => Date.now() / 1000, ...needs } = options
   const schemes = [bearerScheme, ...bindings.flatMap(({ scheme }) => scheme ?? [])]
   const proofs = new WeakMap<object, Promise<Proof>>()
@@ -152,11 +154,16 @@ export function createGuard(
       const proof = await proofOf(request, credentials)
       headers = proof.headers ?? {}
       const seen = hintsOf(request)
-      if (proof.error !== undefined) return refuseProof(proof.error, credentials, seen, headers)
+      if (proof.error !== undefined) return await refuseProof(proof.error, credentials, seen, headers)
       const { confirmation } = proof
-      const token = validator.validate(credentials.token, { ...seen, confirmation })
-      const replayed = await proof.once?.()
-      if (replayed !== undefined) return refuseProof(replayed, credentials, seen, headers)
+      const sender = { ...seen, confirmation }
+      let token = await validator.validate(credentials.token, sender)
+      if (proof.once !== undefined) {
+        const replayed = await proof.once()
+        if (replayed !== undefined) return await refuseProof(replayed, credentials, seen, headers)
+        // Whoever was asked may be far away, and what died meanwhile is dead.
+        token = await validator.validate(credentials.token, sender)
+      }
       const denial = denialFor(token, asked, scopes, scheme, now())
       return denial === undefined ? { admitted: true, token, headers } : refuse(denial, headers)
     } catch (error) {
@@ -165,16 +172,16 @@ export function createGuard(
     }
   }
 
-  function refuseProof(
+  async function refuseProof(
     error: ProofError,
     { scheme, token }: Credentials,
     seen: Sender,
     headers: Readonly<Record<string, string>>,
-  ): GuardAdmission {
+  ): Promise<GuardAdmission> {
     if (error.isExpected !== true) {
       try {
         // For the sighting: whoever it was, it was not whom the token is for.
-        validator.validate(token, { ...seen, confirmation: nobody })
+        await validator.validate(token, { ...seen, confirmation: nobody })
       } catch (refusal) {
         if (!(refusal instanceof Refusal)) throw refusal
       }

@@ -11,8 +11,9 @@
 
 import type { IncomingMessage } from 'node:http'
 import type { Context, Next } from 'hono'
+import { toAnswer } from './bearer.ts'
 import type { Guard, GuardedRequest } from './guard.ts'
-import { readIncoming, toAnswer } from './incoming.ts'
+import { readIncoming } from './incoming.ts'
 import type { ValidatedToken } from './validator.ts'
 
 type Handler<Context, Result> = (context: Context, token: ValidatedToken, next: Next) => Result

@@ -5,7 +5,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { TLSSocket } from 'node:tls'
-import type { Denial } from './bearer.ts'
+import { toAnswer } from './bearer.ts'
 import type { Guard, GuardedRequest } from './guard.ts'
 import type { ValidatedToken } from './validator.ts'
 
@@ -46,20 +46,5 @@ export function readIncoming(message: IncomingMessage, known: Known = {}): Guard
     network: known.network ?? socket.remoteAddress,
     peer: socket.remoteAddress,
     certificate: () => (socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.raw : undefined),
-  }
-}
-
-/** A denial as it goes over the wire. */
-export interface Answer {
-  readonly status: 401 | 403
-  readonly headers: Record<string, string>
-  readonly text: string
-}
-
-export function toAnswer({ status, headers, body }: Denial): Answer {
-  return {
-    status,
-    headers: { ...headers, 'content-type': 'application/json; charset=utf-8' },
-    text: JSON.stringify(body),
   }
 }

@@ -10,8 +10,9 @@
  */
 
 import type { Context, Next } from 'koa'
+import { toAnswer } from './bearer.ts'
 import type { Guard } from './guard.ts'
-import { readIncoming, toAnswer } from './incoming.ts'
+import { readIncoming } from './incoming.ts'
 import type { ValidatedToken } from './validator.ts'
 
 /** What fails, in the handler or in here, goes to Koa's error handling. */

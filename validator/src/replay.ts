@@ -4,6 +4,8 @@
  * @module
  */
 
+import { decode } from './base64url.ts'
+
 /** A proof that is good in itself and came with a good token. */
 export interface ShownProof {
   /** Names the proof: SHA-256 of its key's thumbprint and its `jti`, base64url. */
@@ -78,5 +80,7 @@ function emptyGeneration(): Generation {
 
 /** The first bytes of what is a hash. */
 function shorten(hash: string): number {
-  return Buffer.from(hash.slice(0, 8), 'base64url').readUIntBE(0, 6)
+  const { buffer, byteOffset } = decode(hash.slice(0, 8))
+  const view = new DataView(buffer, byteOffset)
+  return view.getUint16(0) * 2 ** 32 + view.getUint32(2)
 }

@@ -12,9 +12,9 @@
 
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Denial } from './bearer.ts'
+import { type Denial, toAnswer } from './bearer.ts'
 import type { Guard } from './guard.ts'
-import { type Guarded, readIncoming, toAnswer } from './incoming.ts'
+import { type Guarded, readIncoming } from './incoming.ts'
 import type { Refusal } from './refusal.ts'
 import type { ValidatedToken } from './validator.ts'
 
