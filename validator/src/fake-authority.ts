@@ -20,7 +20,7 @@ export interface FakeAuthority {
   /** What `GET /manifest` answers and each stream begins with. */
   delivery(): string
   /** Writes an event to every stream. */
-  send(event: 'manifest' | 'freshness', data: string): void
+  send(event: 'manifest' | 'freshness' | 'roots', data: string): void
   /** Sends what the world published last. */
   push(): void
   /** Answers the paths that begin so in another way than usual; undefined ends that. */

@@ -10,11 +10,9 @@ import test from 'node:test'
 import fc from 'fast-check'
 import { decode, encode } from './base64url.ts'
 import { DocumentRefusal, encodePayload } from './document.ts'
-import { signInput } from './jws.ts'
 import type { ManifestLog } from './manifest.ts'
-import { countersignedMessage, decodeReceipt, encodeReceipt, type Receipt } from './receipt.ts'
+import { countersignedMessage, encodeReceipt, type Receipt } from './receipt.ts'
 import {
-  type CountersignedSubtree,
   PushedRoots,
   ROOTS_CHARACTERS_MAX,
   SplitRoots,
@@ -23,8 +21,8 @@ import {
   verifyRoots,
 } from './roots.ts'
 import { signStatement } from './statement.ts'
+import { flipped, receiptOf, subtreeOf, tellRoots, withReceipt, wrongSignature } from './test-roots.ts'
 import { createTestKey, createTestWitness, createTestWorld, mailAudience, type TestWorld } from './testing.ts'
-import { rootFromInclusion } from './tree.ts'
 import { createValidator } from './validator.ts'
 
 const TYPE = 'countersign-roots+jwt'
@@ -82,53 +80,13 @@ function begin(): Scene {
     wait: (milliseconds) => {
       clock += milliseconds
     },
-    told: (tokens, { privateKey } = world.witness.receiptKey) => {
-      const subtrees = tokens.map((token) => subtreeOf(world, token))
-      return signRoots(world.witness.origin, distinct(subtrees), world.now, privateKey)
-    },
+    told: (tokens, by) => tellRoots(world, tokens, by?.privateKey),
   }
 }
 
 function logOf({ state }: TestWorld): ManifestLog {
   return [...state.manifest.logs.values()][0] as ManifestLog
 }
-
-function receiptOf(token: string): Receipt {
-  const [header = ''] = token.split('.')
-  return decodeReceipt(decode(JSON.parse(Buffer.from(decode(header)).toString()).rcpt))
-}
-
-function subtreeOf({ witness }: TestWorld, token: string): CountersignedSubtree {
-  const { start, size, offset, path } = receiptOf(token)
-  const leaf = witness.leafHashes[start + offset] as Uint8Array
-  return { start, size, root: rootFromInclusion(leaf, offset, size, path) as Uint8Array }
-}
-
-function distinct(subtrees: readonly CountersignedSubtree[]): readonly CountersignedSubtree[] {
-  return [...new Map(subtrees.map((subtree) => [subtree.start + subtree.size, subtree])).values()]
-}
-
-/** The same token with another receipt, as only who has its key can sign it. */
-function withReceipt(
-  world: TestWorld,
-  token: string,
-  change: (receipt: Receipt) => Partial<Receipt>,
-): string {
-  const [header = '', payload = ''] = token.split('.')
-  const receipt = receiptOf(token)
-  const rcpt = encode(encodeReceipt({ ...receipt, ...change(receipt) }))
-  const members = { ...JSON.parse(Buffer.from(decode(header)).toString()), rcpt }
-  const input = `${encodePayload(members)}.${payload}`
-  return `${input}.${encode(signInput('ES256', world.keys.consumer.privateKey, input))}`
-}
-
-function flipped(bytes: Uint8Array): Uint8Array {
-  const copy = Uint8Array.from(bytes)
-  copy[0] = (copy[0] as number) ^ 1
-  return copy
-}
-
-const wrongSignature = ({ signature }: Receipt): Partial<Receipt> => ({ signature: flipped(signature) })
 
 function refuses(roots: PushedRoots, statement: string, flaw: DocumentRefusal['flaw']): void {
   assert.throws(
