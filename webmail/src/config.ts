@@ -16,6 +16,8 @@ export const webmailConfig = z.strictObject({
   state: z.string().min(1),
   enrolment: z.strictObject({ name: z.string().min(1), key: z.string().min(1) }),
   sentinel: z.url().optional(),
+  /** Whether to hear of roots that the witness countersigned before their tokens come: some less work for each. */
+  pushed_roots: z.boolean().default(false),
   /** File of the mailboxes that are served. */
   mailboxes: z.string().min(1),
   /** Realms of which only tokens that are bound to a key are taken, besides `enterprise`. */

@@ -27,6 +27,7 @@ export async function startWebmail(config: WebmailConfig, log: Logger): Promise<
     enrolment: { name: config.enrolment.name, keyFile: config.enrolment.key },
     sentinel: config.sentinel,
     boundRealms: config.bound_realms,
+    pushedRoots: config.pushed_roots,
     [bearerAllowed]: config.bearer_allowed,
     onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
   })
