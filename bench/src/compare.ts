@@ -6,7 +6,9 @@
 
 import { availableParallelism, cpus } from 'node:os'
 import { connectCrowd, startTemporarySystem } from '@countersign/cli/client'
+import { killWhileCached } from './cached-kill.ts'
 import { endpointOf, startBare } from './endpoints.ts'
+import { measureGateways } from './gateway.ts'
 import { grants, tokensPerSignature } from './grants.ts'
 import { activeKey, measureKill } from './kill.ts'
 import { measureWitness } from './log.ts'
@@ -23,6 +25,7 @@ export async function compare(): Promise<void> {
   const { uncached, cached, characters } = await verifyPeers()
   showSection('verdicts, each token once', rowsOf(await measure(uncached, 'jose')))
   showSection('verdicts, token seen before', rowsOf(await measure(cached, 'fast-jwt')))
+  showSection('a key is killed while its verdicts are cached', await killWhileCached())
   showSection('what a receipt adds to a token', [
     { label: 'token without receipt', value: `${characters.bare} characters` },
     { label: 'lone receipt', value: `+ ${characters.lone - characters.bare} characters` },
@@ -49,6 +52,7 @@ export async function compare(): Promise<void> {
       ...rowsOf(results),
       { label: 'tokens per receipt signature', value: (await tokensPerSignature(endpoint)).toFixed(1) },
     ])
+    await measureGateways(system)
     const [follower] = await connectCrowd(system.ready.authority, 1)
     const kid = activeKey(follower, 'enterprise')
     await follower?.stop()

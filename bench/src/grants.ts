@@ -29,6 +29,24 @@ export function grants(name: string, endpoint: TokenEndpoint): Contender {
   }
 }
 
+/** So many tokens for an audience, asked for all at once, so that most share a receipt signature with others. */
+export async function collectTokens(
+  endpoint: TokenEndpoint,
+  count: number,
+  audience: string,
+): Promise<readonly string[]> {
+  const ask = asker('countersign', endpoint, { resource: audience })
+  const tokens: string[] = []
+  const keepAsking = async (): Promise<void> => {
+    while (tokens.length < count) {
+      const { access_token: token } = JSON.parse(await ask()) as { access_token: string }
+      tokens.push(token)
+    }
+  }
+  await Promise.all(Array.from({ length: CONNECTIONS }, keepAsking))
+  return tokens.slice(0, count)
+}
+
 /** How many tokens share one signature of the witness while grants come as fast as they go. */
 export async function tokensPerSignature(endpoint: TokenEndpoint): Promise<number> {
   const signatures = new Set<string>()
@@ -46,7 +64,7 @@ export async function tokensPerSignature(endpoint: TokenEndpoint): Promise<numbe
 
 type Ask = () => Promise<string>
 
-function asker(name: string, endpoint: TokenEndpoint): Ask {
+function asker(name: string, endpoint: TokenEndpoint, more: Readonly<Record<string, string>> = {}): Ask {
   const { origin, pathname } = new URL(endpoint.url)
   const pool = new Pool(origin, { connections: CONNECTIONS, pipelining: 1 })
   const credentials = Buffer.from(`${endpoint.client_id}:${endpoint.client_secret}`).toString('base64')
@@ -57,7 +75,7 @@ function asker(name: string, endpoint: TokenEndpoint): Ask {
       authorization: `Basic ${credentials}`,
       'content-type': 'application/x-www-form-urlencoded',
     },
-    body: 'grant_type=client_credentials&scope=read',
+    body: String(new URLSearchParams({ grant_type: 'client_credentials', scope: 'read', ...more })),
   }
   return async () => {
     const { statusCode, body } = await pool.request(request)

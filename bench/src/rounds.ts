@@ -15,6 +15,8 @@ export interface Result {
   readonly perSecond: number
   /** Against the contender that was named the base; 1 is the same speed. */
   readonly ratio: number
+  /** Operations per second of each round, in order. */
+  readonly rounds: readonly number[]
 }
 
 export async function runRounds(
@@ -37,7 +39,13 @@ export async function runRounds(
     name,
     perSecond: median(measured.map((row) => row[index] ?? 0)),
     ratio: median(measured.map((row) => (row[index] ?? 0) / (row[baseIndex] ?? 1))),
+    rounds: measured.map((row) => row[index] ?? 0),
   }))
+}
+
+/** One contender against another that was not the base. */
+export function ratioBetween(one: Result | undefined, other: Result | undefined): number {
+  return median((one?.rounds ?? []).map((perSecond, round) => perSecond / (other?.rounds[round] ?? 1)))
 }
 
 /** A contender around a synchronous call. `prepare` runs before each round, outside the measured time. */

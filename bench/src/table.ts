@@ -11,14 +11,16 @@ export interface Row {
   readonly value: string
   /** Against the base of its section. */
   readonly ratio?: number
+  /** What stands behind it. */
+  readonly note?: string
 }
 
 export function showSection(title: string, rows: readonly Row[]): void {
   print('')
   print(styleText('bold', title))
-  for (const { label, value, ratio } of rows) {
+  for (const { label, value, ratio, note = '' } of rows) {
     const beside = ratio === undefined ? '' : `${ratio.toFixed(2)} ×`.padStart(10)
-    print(`  ${label.padEnd(34)}${value.padStart(18)}${beside}`)
+    print(`  ${label.padEnd(34)}${value.padStart(18)}${beside}${note && `   ${note}`}`)
   }
 }
 

@@ -7,7 +7,12 @@
 
 import { createPublicKey } from 'node:crypto'
 import { createValidator, type Validator } from '@countersign/validator'
-import { createTestWorld, issuers, mailAudience } from '@countersign/validator/testing'
+import { decode } from '@countersign/validator/base64url'
+import { readCompact } from '@countersign/validator/jws'
+import { decodeReceipt } from '@countersign/validator/receipt'
+import { PushedRoots, SUBTREE_COUNT_MAX, signRoots } from '@countersign/validator/roots'
+import { createTestWorld, issuers, mailAudience, type TestWorld } from '@countersign/validator/testing'
+import { proveEach } from '@countersign/validator/tree'
 import { JwtVerifier } from 'aws-jwt-verify'
 import { createVerifier } from 'fast-jwt'
 import { importJWK, jwtVerify } from 'jose'
@@ -33,14 +38,18 @@ export async function verifyPeers(): Promise<VerifyPeers> {
     world.issueBatch(Array.from({ length: BATCH }, () => ({}))),
   ).flat()
   const bare = world.issue({ receipt: null })
-  const newValidator = (): Validator =>
-    createValidator({ realm: 'consumer', audience: mailAudience, trust: world.trust })
+  const statements = statementsOver(world, [...batch, ...lone])
+  const newValidator = (roots?: PushedRoots): Validator => {
+    const { state } = world
+    const trust = { state, ageSeconds: () => 0, roots }
+    return createValidator({ realm: 'consumer', audience: mailAudience, trust })
+  }
 
   /** A pass over all tokens by a validator that has met none of them. */
-  const ours = (name: string, tokens: readonly string[]): Contender => {
-    let validator = newValidator()
+  const ours = (name: string, tokens: readonly string[], roots?: PushedRoots): Contender => {
+    let validator = newValidator(roots)
     return synchronous(name, (turn) => {
-      if (turn % TOKENS === 0) validator = newValidator()
+      if (turn % TOKENS === 0) validator = newValidator(roots)
       return validator.validate(tokens[turn % TOKENS] ?? '')
     })
   }
@@ -65,6 +74,8 @@ export async function verifyPeers(): Promise<VerifyPeers> {
     uncached: [
       ours('countersign, batch receipts', batch),
       ours('countersign, lone receipts', lone),
+      ours('countersign, batch, pushed roots', batch, rootsOf(world, statements)),
+      ours('countersign, lone, pushed roots', lone, rootsOf(world, statements)),
       awaited('jose', (turn) =>
         jwtVerify(token(turn), joseKey, { issuer, audience, typ: 'at+jwt', algorithms: ['ES256'] }),
       ),
@@ -79,4 +90,31 @@ export async function verifyPeers(): Promise<VerifyPeers> {
       synchronous('fast-jwt', (turn) => fastCached(token(turn))),
     ],
   }
+}
+
+/** What the witness tells of the subtrees that these tokens' receipts are over, in as few statements as they need. */
+function statementsOver({ witness, now }: TestWorld, tokens: readonly string[]): readonly string[] {
+  const receipts = tokens.map((token) => decodeReceipt(decode(readCompact(token).header.rcpt ?? '')))
+  const sizes = new Map(receipts.map(({ start, size }) => [start, size]))
+  const subtrees = [...sizes]
+    .map(([start, size]) => ({
+      start,
+      size,
+      root: proveEach(witness.leafHashes.slice(start, start + size)).root,
+    }))
+    .sort((one, other) => one.start + one.size - (other.start + other.size))
+  const statements: string[] = []
+  for (let at = 0; at < subtrees.length; at += SUBTREE_COUNT_MAX) {
+    const some = subtrees.slice(at, at + SUBTREE_COUNT_MAX)
+    statements.push(signRoots(witness.origin, some, now, witness.receiptKey.privateKey))
+  }
+  return statements
+}
+
+/** Heard before the tokens come: what that takes is no part of a verdict. */
+function rootsOf({ state }: TestWorld, statements: readonly string[]): PushedRoots {
+  const roots = new PushedRoots()
+  roots.follow(state)
+  for (const statement of statements) roots.take(statement)
+  return roots
 }
