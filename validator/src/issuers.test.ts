@@ -21,7 +21,6 @@ import {
   cognito,
   consumerTenant,
   entra,
-  type ForeignIssuer,
   fetchFromLoopback,
   google,
   keycloak,
@@ -31,34 +30,26 @@ import {
 import type { Algorithm } from './jws.ts'
 import type { Refusal } from './refusal.ts'
 import type { Sighting } from './sighting.ts'
+import {
+  microsoft,
+  openProvider,
+  providerAudience,
+  providerNow,
+  providers,
+  type TestProvider,
+  tenantA,
+  tenantB,
+} from './test-providers.ts'
 import { acceptWithoutReceipt, createValidator, type ForeignValidator } from './validator.ts'
 
-const now = 1_800_000_000
-const audience = 'api://orders'
-const tenantA = '8eaef023-2b34-4da1-9baa-8bc8c9d6a490'
-const tenantB = '82229342-1101-4ab6-817b-70c0747630f3'
+const now = providerNow
+const audience = providerAudience
 const graph = '00000003-0000-0000-c000-000000000000'
-const microsoft = 'https://login.microsoftonline.com'
-const times = { iat: now, nbf: now, exp: now + 3600 }
 
-/** A preset, with a token as its provider makes one. */
-interface Row {
+interface Row extends TestProvider {
   readonly name: string
-  readonly issuer: (loopback: { readonly [fetchFromLoopback]: string }) => ForeignIssuer
-  readonly metadataPath: string
-  readonly metadataIssuer?: string
-  readonly keySet: string
   readonly key?: { readonly algorithm?: Algorithm; readonly shown?: object }
-  readonly header: object
-  readonly claims: Readonly<Record<string, unknown>> & { readonly iss: string }
   readonly idToken: { readonly header?: object; readonly claims: object } | undefined
-  readonly expected: {
-    readonly scopes: readonly string[]
-    readonly clientId: string | undefined
-    readonly tenant: string
-    readonly realm?: string
-  }
-  readonly tokenType?: 'id'
   /** Spoilt in ways of its own. */
   readonly hostile?: readonly (readonly [what: string, change: Change, reason: string])[]
 }
@@ -71,36 +62,9 @@ interface Change {
 const rows: readonly Row[] = [
   {
     name: 'entra 2.0',
-    issuer: (loopback) => entra({ tenants: [tenantA, tenantB], ...loopback }),
-    metadataPath: '/organizations/v2.0/.well-known/openid-configuration',
-    metadataIssuer: `${microsoft}/{tenantid}/v2.0`,
-    keySet: `${microsoft}/organizations/discovery/v2.0/keys`,
+    ...providers['entra 2.0'],
     key: { shown: { issuer: `${microsoft}/{tenantid}/v2.0`, cloud_instance_name: 'microsoftonline.com' } },
-    header: { typ: 'JWT' },
-    claims: {
-      aud: audience,
-      iss: `${microsoft}/${tenantA}/v2.0`,
-      ...times,
-      aio: 'AXQAi/8TAAAA',
-      azp: '6e74172b-be56-4843-9ff4-e66a39bb12e3',
-      azpacr: '0',
-      name: 'Abe Lincoln',
-      oid: '690222be-ff1a-4d56-abd1-7e4f7d38e474',
-      rh: '0.ARoA',
-      scp: 'orders.read orders.write',
-      sid: '003e2f3e-session',
-      sub: 'HKZpfaHyWadeOouYlitjrI-KffTm222X5rrV3xDqfKQ',
-      tid: tenantA,
-      uti: 'fqiBqXLPj0eQa82S-IYFAA',
-      ver: '2.0',
-    },
     idToken: { claims: { azp: undefined, azpacr: undefined, scp: undefined, nonce: '123523' } },
-    expected: {
-      scopes: ['orders.read', 'orders.write'],
-      clientId: '6e74172b-be56-4843-9ff4-e66a39bb12e3',
-      tenant: tenantA,
-      realm: `${microsoft}/{tenantid}/v2.0`,
-    },
     hostile: [
       ['T087: a tenant that is not allowed', of('11111111-1111-4111-8111-111111111111'), 'tenant_mismatch'],
       ['T086: tid of another allowed tenant', { claims: { tid: tenantB } }, 'tenant_mismatch'],
@@ -138,34 +102,8 @@ const rows: readonly Row[] = [
   },
   {
     name: 'entra 1.0',
-    issuer: (loopback) => entra({ tenants: [tenantA], version: '1.0', ...loopback }),
-    metadataPath: `/${tenantA}/.well-known/openid-configuration`,
-    metadataIssuer: `https://sts.windows.net/${tenantA}/`,
-    keySet: `${microsoft}/common/discovery/keys`,
-    header: { typ: 'JWT', x5t: 'i6lGk3FZzxRcUb2C3nEQ7syHJlY' },
-    claims: {
-      aud: audience,
-      iss: `https://sts.windows.net/${tenantA}/`,
-      ...times,
-      acr: '1',
-      aio: 'AXQAi/8IAAAA',
-      amr: ['pwd'],
-      appid: '75dbe77f-10a3-4e59-85fd-8c127544f17c',
-      appidacr: '0',
-      ipaddr: '192.0.2.7',
-      scp: 'user_impersonation',
-      sub: 'l3_roISQU222bULS9yi2k0XpqpOiMz5H3ZACo1GeXA',
-      tid: tenantA,
-      unique_name: 'AbeLi@microsoft.com',
-      uti: 'FVsGxYXI30-TuikuuUoFAA',
-      ver: '1.0',
-    },
+    ...providers['entra 1.0'],
     idToken: { claims: { appid: undefined, scp: undefined, ver: '1.0' } },
-    expected: {
-      scopes: ['user_impersonation'],
-      clientId: '75dbe77f-10a3-4e59-85fd-8c127544f17c',
-      tenant: tenantA,
-    },
     hostile: [
       [
         'another tenant',
@@ -183,29 +121,9 @@ const rows: readonly Row[] = [
   },
   {
     name: 'auth0',
-    issuer: (loopback) =>
-      auth0({ domain: 'acme.eu.auth0.com', organizations: ['org_9ybsU1dN2dKfDkBi'], ...loopback }),
-    metadataPath: '/.well-known/openid-configuration',
-    keySet: 'https://acme.eu.auth0.com/.well-known/jwks.json',
+    ...providers.auth0,
     key: { shown: { alg: 'RS256', x5t: 'NzE5', x5c: ['MIIC'] } },
-    header: { typ: 'JWT' },
-    claims: {
-      iss: 'https://acme.eu.auth0.com/',
-      sub: 'auth0|123456',
-      aud: [audience, 'https://acme.eu.auth0.com/userinfo'],
-      iat: now,
-      exp: now + 86_400,
-      azp: 'my_client_id',
-      scope: 'openid profile orders.read',
-      org_id: 'org_9ybsU1dN2dKfDkBi',
-      permissions: ['orders.read'],
-    },
     idToken: { claims: { azp: undefined, nonce: 'n-0S6', aud: [audience] } },
-    expected: {
-      scopes: ['openid', 'profile', 'orders.read'],
-      clientId: 'my_client_id',
-      tenant: 'org_9ybsU1dN2dKfDkBi',
-    },
     hostile: [
       ['another organization', { claims: { org_id: 'org_other' } }, 'tenant_mismatch'],
       ['no organization', { claims: { org_id: undefined } }, 'tenant_mismatch'],
@@ -214,49 +132,15 @@ const rows: readonly Row[] = [
   },
   {
     name: 'auth0 with the profile of RFC 9068',
-    issuer: (loopback) => auth0({ domain: 'login.acme.example', profile: 'rfc9068', ...loopback }),
-    metadataPath: '/.well-known/openid-configuration',
-    keySet: 'https://login.acme.example/.well-known/jwks.json',
+    ...providers['auth0 with the profile of RFC 9068'],
     key: { shown: { alg: 'RS256' } },
-    header: { typ: 'at+jwt' },
-    claims: {
-      iss: 'https://login.acme.example/',
-      sub: 'auth0|123456',
-      aud: audience,
-      iat: now,
-      exp: now + 86_400,
-      client_id: 'my_client_id',
-      jti: 'hoCkPyJC3QmwkmNXxPqjGj',
-      scope: 'orders.read',
-    },
     idToken: { header: { typ: 'JWT' }, claims: { client_id: undefined } },
-    expected: { scopes: ['orders.read'], clientId: 'my_client_id', tenant: 'login.acme.example' },
   },
   {
     name: 'keycloak',
-    issuer: (loopback) => keycloak({ url: 'https://id.example/auth', realm: 'staff', ...loopback }),
-    metadataPath: '/auth/realms/staff/.well-known/openid-configuration',
-    keySet: 'https://id.example/auth/realms/staff/protocol/openid-connect/certs',
+    ...providers.keycloak,
     key: { algorithm: 'ES256', shown: { alg: 'ES256' } },
-    header: { typ: 'JWT' },
-    claims: {
-      exp: now + 300,
-      iat: now,
-      auth_time: now,
-      jti: 'onrtac:a4f2d5b8-6c1e',
-      iss: 'https://id.example/auth/realms/staff',
-      aud: [audience, 'account'],
-      sub: 'f7c1a3c2-0b0e-4f4e-8f0e-1c2d3e4f5a6b',
-      typ: 'Bearer',
-      azp: 'shop',
-      sid: 'c6d9e3a1',
-      acr: '1',
-      realm_access: { roles: ['offline_access'] },
-      resource_access: { account: { roles: ['view-profile'] } },
-      scope: 'openid email orders.read',
-    },
     idToken: { claims: { typ: 'ID', at_hash: 'x', aud: audience } },
-    expected: { scopes: ['openid', 'email', 'orders.read'], clientId: 'shop', tenant: 'staff' },
     hostile: [
       ['T092: a refresh token', { claims: { typ: 'Refresh' } }, 'type_mismatch'],
       ['T092: a logout token', { claims: { typ: 'Logout' } }, 'type_mismatch'],
@@ -274,80 +158,23 @@ const rows: readonly Row[] = [
   },
   {
     name: 'okta',
-    issuer: (loopback) => okta({ domain: 'acme.okta.com', ...loopback }),
-    metadataPath: '/oauth2/default/.well-known/openid-configuration',
-    keySet: 'https://acme.okta.com/oauth2/default/v1/keys',
+    ...providers.okta,
     key: { shown: { alg: 'RS256' } },
-    header: {},
-    claims: {
-      ver: 1,
-      jti: 'AT.0mP4JKAZX1iACIT4vbEDF7LpvDVjxypPMf0D7uX39RE',
-      iss: 'https://acme.okta.com/oauth2/default',
-      aud: audience,
-      sub: '00ujmkLgagxeRrAg20g3',
-      iat: now,
-      exp: now + 3600,
-      cid: 'nmdP1fcyvdVO11AL7ECm',
-      uid: '00ujmkLgagxeRrAg20g3',
-      scp: ['openid', 'orders.read'],
-    },
     idToken: { claims: { cid: undefined, scp: undefined, at_hash: 'cpqKfdQA5eH891Ff5oJr_Q' } },
-    expected: {
-      scopes: ['openid', 'orders.read'],
-      clientId: 'nmdP1fcyvdVO11AL7ECm',
-      tenant: 'acme.okta.com',
-    },
     hostile: [['T077: scp as a text', { claims: { scp: 'openid' } }, 'malformed']],
   },
   {
     name: 'cognito',
-    issuer: (loopback) =>
-      cognito({ region: 'eu-central-1', userPoolId: 'eu-central-1_example', ...loopback }),
-    metadataPath: '/eu-central-1_example/.well-known/openid-configuration',
-    keySet: 'https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_example/.well-known/jwks.json',
+    ...providers.cognito,
     key: { shown: { alg: 'RS256' } },
-    header: {},
-    claims: {
-      sub: 'aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee',
-      iss: 'https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_example',
-      version: 2,
-      client_id: audience,
-      origin_jti: 'aaaaaaaa-origin',
-      token_use: 'access',
-      scope: 'orders/read',
-      auth_time: now,
-      iat: now,
-      exp: now + 3600,
-      jti: 'aaaaaaaa-jti',
-      username: 'my-test-user',
-    },
     idToken: { claims: { token_use: 'id', client_id: undefined, aud: audience, at_hash: 'x' } },
-    expected: { scopes: ['orders/read'], clientId: audience, tenant: 'eu-central-1_example' },
     hostile: [['T073: another client', { claims: { client_id: 'another' } }, 'audience_mismatch']],
   },
   {
     name: 'google',
-    issuer: (loopback) => google({ hostedDomains: ['acme.example'], ...loopback }),
-    metadataPath: '/.well-known/openid-configuration',
-    keySet: 'https://www.googleapis.com/oauth2/v3/certs',
+    ...providers.google,
     key: { shown: { alg: 'RS256' } },
-    header: { typ: 'JWT' },
-    claims: {
-      iss: 'https://accounts.google.com',
-      azp: '1234987819200.apps.googleusercontent.com',
-      aud: audience,
-      sub: '10769150350006150715113082367',
-      at_hash: 'HK6E_P6Dh8Y93mRNtsDB1Q',
-      hd: 'acme.example',
-      email: 'jsmith@acme.example',
-      email_verified: true,
-      iat: now,
-      exp: now + 3600,
-      nonce: '0394852-3190485-2490358',
-    },
     idToken: undefined,
-    tokenType: 'id',
-    expected: { scopes: [], clientId: '1234987819200.apps.googleusercontent.com', tenant: 'acme.example' },
     hostile: [
       [
         'T088: a mail address of the domain, and another hd',
@@ -360,23 +187,9 @@ const rows: readonly Row[] = [
   },
   {
     name: 'oidc',
-    issuer: (loopback) => oidc('https://as.example/tenant-1', loopback),
-    metadataPath: '/tenant-1/.well-known/openid-configuration',
-    keySet: 'https://as.example/tenant-1/jwks',
+    ...providers.oidc,
     key: { algorithm: 'EdDSA', shown: { alg: 'EdDSA' } },
-    header: { typ: 'application/at+jwt' },
-    claims: {
-      iss: 'https://as.example/tenant-1',
-      sub: '5ba552d67',
-      aud: audience,
-      iat: now,
-      exp: now + 600,
-      jti: 'dbe39bf3a3ba4238a513f51d6e1691c4',
-      client_id: 's6BhdRkqt3',
-      scope: 'orders.read',
-    },
     idToken: { header: { typ: 'JWT' }, claims: { nonce: 'n' } },
-    expected: { scopes: ['orders.read'], clientId: 's6BhdRkqt3', tenant: 'as.example' },
     hostile: [
       ['no client', { claims: { client_id: undefined } }, 'type_mismatch'],
       ['T076: no jti', { claims: { jti: undefined } }, 'malformed'],
@@ -384,22 +197,10 @@ const rows: readonly Row[] = [
   },
   {
     name: 'oidc without a profile',
-    issuer: (loopback) => oidc('https://old.example', { profile: 'jwt', algorithms: ['PS256'], ...loopback }),
-    metadataPath: '/.well-known/openid-configuration',
-    keySet: 'https://old.example/jwks',
+    ...providers['oidc without a profile'],
+    options: { issuer: 'https://old.example', profile: 'jwt', algorithms: ['PS256'] },
     key: { algorithm: 'PS256' },
-    header: {},
-    claims: {
-      iss: 'https://old.example',
-      sub: 's',
-      aud: audience,
-      iat: now,
-      exp: now + 600,
-      azp: 'c',
-      scope: '',
-    },
     idToken: { claims: { at_hash: 'x' } },
-    expected: { scopes: [], clientId: 'c', tenant: 'old.example' },
   },
 ]
 
@@ -451,13 +252,13 @@ interface Scene {
 }
 
 async function begin(t: TestContext, row: Row): Promise<Scene> {
-  const { metadataPath, metadataIssuer = row.claims.iss, keySet } = row
-  const provider = await startFakeProvider({ issuer: metadataIssuer, metadataPath, keySet })
+  const { url, issuer, jwks_uri: keySet } = row.metadata
+  const provider = await startFakeProvider({ issuer, metadataPath: new URL(url).pathname, keySet })
   const key = createProviderKey('jS1Xo1OWDj_52vbwGNgvQO2VzMc', row.key?.algorithm, row.key?.shown)
   provider.keys = [key.shown]
   const sightings: Sighting[] = []
   const validator = createValidator({
-    issuers: [row.issuer({ [fetchFromLoopback]: provider.origin })],
+    issuers: [openProvider(row, provider.origin)],
     audience,
     [acceptWithoutReceipt]: 'the provider of this test logs nothing',
     ...(row.tokenType && { tokenType: row.tokenType }),
@@ -544,7 +345,7 @@ test('F1 F2 T032 T084: 2023 again: a consumer key signs a token of an enterprise
   scene.provider.keys = [scene.key.shown, consumerKey.shown]
   const sightings: Sighting[] = []
   const validator = createValidator({
-    issuers: [row.issuer({ [fetchFromLoopback]: scene.provider.origin })],
+    issuers: [openProvider(row, scene.provider.origin)],
     audience,
     [acceptWithoutReceipt]: 'the provider of this test logs nothing',
     onSighting: (sighting) => sightings.push(sighting),
@@ -581,13 +382,11 @@ test('entra: personal accounts count where their tenant is named, and by their o
   const row = rows[0] as Row
   const { provider, validator, token, key } = await begin(t, {
     ...row,
-    issuer: (loopback) => entra({ tenants: [tenantA, consumerTenant], ...loopback }),
-    metadataPath: '/common/v2.0/.well-known/openid-configuration',
-    keySet: `${microsoft}/common/discovery/v2.0/keys`,
+    ...providers['entra 2.0 with personal accounts'],
     key: { shown: { issuer: `${microsoft}/${consumerTenant}/v2.0` } },
   })
-  assert.equal(validator.validate(token(of(consumerTenant))).tenant, consumerTenant)
-  assert.throws(() => validator.validate(token()), { reason: 'issuer_mismatch' })
+  assert.equal(validator.validate(token()).tenant, consumerTenant)
+  assert.throws(() => validator.validate(token(of(tenantA))), { reason: 'issuer_mismatch' })
   assert.deepEqual(provider.keys, [key.shown])
 })
 
@@ -617,10 +416,7 @@ test('T101: two providers that call their keys the same do not vouch for each ot
   const [first, second] = [rows[4] as Row, rows[8] as Row]
   const [a, b] = [await begin(t, first), await begin(t, second)]
   const validator = createValidator({
-    issuers: [
-      first.issuer({ [fetchFromLoopback]: a.provider.origin }),
-      second.issuer({ [fetchFromLoopback]: b.provider.origin }),
-    ],
+    issuers: [openProvider(first, a.provider.origin), openProvider(second, b.provider.origin)],
     audience,
     [acceptWithoutReceipt]: 'tests',
     now: () => now,
