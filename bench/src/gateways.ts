@@ -27,6 +27,9 @@ const gatewayMain = fileURLToPath(import.meta.resolve('@countersign/gateway/clie
   'main.ts',
 )
 
+/** It warns that bearer tokens pass in the sample, as whoever started it knows. */
+const quiet = { COUNTERSIGN_LOG_LEVEL: 'error', NODE_NO_WARNINGS: '1' }
+
 /**
  * The gateway with the configuration that it has in the system, but for where it listens and where its sightings go: it
  * makes and sends them all, and they are taken without a look, since a sentinel has a machine of its own.
@@ -42,9 +45,7 @@ export async function startGateway({ data }: RunningSystem): Promise<GatewayProc
   const file = join(folder, 'config.json')
   const sentinel = `http://127.0.0.1:${(sink.address() as AddressInfo).port}`
   writeFileSync(file, JSON.stringify({ ...config, listen: { port: 0 }, state: folder, sentinel }))
-  const child = fork(gatewayMain, ['--config', file], {
-    env: { ...process.env, COUNTERSIGN_LOG_LEVEL: 'error' },
-  })
+  const child = fork(gatewayMain, ['--config', file], { env: quiet })
   const [{ ready }] = (await once(child, 'message')) as [{ ready: { url: string } }]
   return running(child, ready.url, () => {
     sink.close()
