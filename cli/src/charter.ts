@@ -140,7 +140,7 @@ async function signNext(
   const segment = encodePayload(next)
   const payload = readPayload(segment)
   printAll(describe(segment, inForce).map(indent))
-  printAll(notes)
+  if (notes.length > 0) printAll(['besides:', ...notes.map(indent)])
   if (!isSure && !(await confirm(`propose this as ${author.id}?`))) throw new Error('not proposed')
   return sign(payload, segment, author.privateKey)
 }

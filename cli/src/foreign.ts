@@ -121,7 +121,7 @@ export function describeForeign(foresight: ForeignForesight, { sub }: Pick<Comma
   const othersTitle =
     'other issuers with a key so named: reached where the same keys sign for them, as at Entra'
   return [
-    `${op}: a dry run, nothing is done. It would deny ${what}, at every validator of ours that takes them`,
+    `${op}: a dry run, nothing is done. It would deny ${what} at every validator that takes its tokens`,
     ...(blocked_since === null ? [] : [`it is blocked already, since ${time(blocked_since * 1000)}`]),
     ...(sub === undefined ? [] : ['no sighting names a person: what follows is of everybody there']),
     '',

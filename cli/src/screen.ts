@@ -21,6 +21,12 @@ export function showSystem(system: System, readyFile: string, milliseconds: numb
   const rows: [string, string][] = [
     ['consumer', consumer.issuer],
     ...enterprise.issuers.map(({ issuer }): [string, string] => ['enterprise', issuer]),
+    ...Object.entries(system.elsewhere).flatMap(
+      ([realm, { issuer, broker_socket: socket }]): [string, string][] => [
+        [realm, issuer],
+        ['', `asks for tokens at ${socket}`],
+      ],
+    ),
     ['web mail', system.webmail.url],
     ['gateway', `${system.gateway.url}/auth`],
     ['manifest', system.authority.manifest],

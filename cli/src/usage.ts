@@ -19,7 +19,7 @@ export const usage = `countersign: token signing that stays safe when a signing 
   key block   no validator accepts a key from now on; two people can lift it
                                                          --kid KID --reason TEXT
   key revoke  the same, for good                         --kid KID --reason TEXT
-                --iss ISSUER       block, cutoff: an issuer that is not ours; KID, T and S are its words
+                --iss ISSUER       block, cutoff: an issuer not ours; KID, T, S are its words
   cutoff      refuse what was issued before now          --reason TEXT, and at least one of
                                                          --realm REALM --kid KID --tenant T; --sub S
                 --replace          after block or revoke: the next key takes over at once

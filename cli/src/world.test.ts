@@ -79,5 +79,6 @@ test('terms that are not wished for are those of the sample, and a key verifies 
   assert.deepEqual(planWorld({ charter: { max_ttl: 900 } }), {
     ...sample,
     terms: { ...sample.terms, max_ttl: 900, overlap_seconds: 960 },
+    wishedTerms: { max_ttl: 900 },
   })
 })
