@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createHmac, createPublicKey, randomBytes, type webcrypto } from 'node:crypto'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -21,8 +21,9 @@ import { type Alert, followAlerts } from '@countersign/sentinel/client'
 import { verifierOf } from '@countersign/validator/checkpoint'
 import { encodeEntry, entryOf, leafHash } from '@countersign/validator/entry'
 import { type Follower, followManifest } from '@countersign/validator/follow'
-import type { KeyState } from '@countersign/validator/manifest'
+import type { KeyState, TrustSource } from '@countersign/validator/manifest'
 import { decodeReceipt } from '@countersign/validator/receipt'
+import { createValidator } from '@countersign/validator/validator'
 import {
   fetchEntry,
   followLog,
@@ -317,6 +318,42 @@ test('4. T202 T206 the gateway introspects for clients of the realm, and tells o
   assert.deepEqual([answer.active, answer.sub], [true, decodeJwt(token).sub])
   assert.equal((await introspect(as('enterprise'))).text, '{"active":false}')
   assert.equal((await introspect()).status, 401)
+})
+
+test('5. what the witness told of its roots spares a validator the signature of a receipt, and no other question', async () => {
+  const { gateway, authority } = system.ready
+  const heard = new EventEmitter()
+  const told = followManifest({
+    authority: authority.url,
+    trustAnchor: JSON.parse(readFileSync(authority.trust_anchor, 'utf8')),
+    pushedRoots: true,
+    onRoots: () => heard.emit('roots'),
+  })
+  await told.ready()
+  const asked: boolean[] = []
+  const trust: TrustSource = {
+    get state() {
+      return told.state
+    },
+    ageSeconds: () => told.ageSeconds(),
+    roots: {
+      has: (...question) => {
+        asked.push(told.roots?.has(...question) === true)
+        return asked.at(-1) === true
+      },
+    },
+  }
+  const validator = createValidator({ realm: 'consumer', audience: gateway.audience, trust })
+  // The first to ask is told of what comes after, and others make tokens too.
+  await retry(async () => {
+    const news = once(heard, 'roots', { signal: AbortSignal.timeout(2000) })
+    const [token] = await Promise.all([serviceToken('consumer'), news])
+    assert.equal(validator.decide(token).accepted, true)
+    assert.equal(asked.at(-1), true)
+  })
+  const elsewhere = createValidator({ realm: 'enterprise', audience: gateway.audience, trust })
+  assert.equal(elsewhere.decide(await serviceToken('consumer')).accepted, false)
+  await told.stop()
 })
 
 test('5. T141 the public log holds what its receipt says, proves itself, and betrays a copy with one changed bit', async () => {
