@@ -14,21 +14,29 @@ import type { GatewayConfig } from './config.ts'
 
 const secretsFile = z.strictObject({ secrets: z.array(z.base64url().length(43)).min(1) })
 
-/** Throws when others than this user may read the secrets of nonces. */
+/** What proofs are held against, and shared by all who serve the same URLs. */
+export interface Shared {
+  readonly replay?: ReplayCache | undefined
+  /** Of nonces, as `readSecrets` gives them. Left out: none are asked for. */
+  readonly secrets?: readonly string[] | undefined
+}
+
 export function bindingsOf(
   { dpop: wanted, client_certificate }: Pick<GatewayConfig, 'dpop' | 'client_certificate'>,
-  replay?: ReplayCache | undefined,
+  { replay, secrets }: Shared,
 ): readonly Binding[] {
   const bindings: Binding[] = []
-  if (wanted !== undefined) {
-    const { base, nonce_secrets: file } = wanted
-    bindings.push(dpop({ base, replay, ...(file !== undefined && { nonces: readNonces(file) }) }))
-  }
+  if (wanted !== undefined)
+    bindings.push(dpop({ base: wanted.base, replay, ...(secrets && { nonces: noncesOf(secrets) }) }))
   if (client_certificate !== undefined) bindings.push(mtls({ from: client_certificate }))
   return bindings
 }
 
-function readNonces(file: string): Nonces {
-  const { secrets } = secretsFile.parse(JSON.parse(readPrivateFile(file)))
+/** Throws when others than this user may read the file. */
+export function readSecrets(file: string): readonly string[] {
+  return secretsFile.parse(JSON.parse(readPrivateFile(file))).secrets
+}
+
+function noncesOf(secrets: readonly string[]): Nonces {
   return createNonces({ secrets: secrets.map((secret) => Buffer.from(secret, 'base64url')) })
 }

@@ -5,7 +5,11 @@
 
 import { certificateFormats } from '@countersign/validator/mtls'
 import { z } from 'zod'
+import { issuerSchema, readIssuer } from './issuers.ts'
 import { collide } from './routes.ts'
+
+/** More share no machine's processors. */
+const WORKERS_MAX = 64
 
 const headerName = z.string().regex(/^[a-z0-9-]+$/)
 
@@ -43,7 +47,19 @@ const route = z.strictObject({
 const members = z.strictObject({
   /** Loopback: the proxy that asks stands on the same machine, and whoever asks learns what is refused. */
   listen: z.strictObject({ port: z.int().min(0).max(65_535) }),
-  realms: z.array(z.string().min(1)).min(1),
+  /**
+   * How many processes decide behind the one port; `auto`: as many as there are processors. Left out: one, which does everything
+   * itself.
+   */
+  workers: z.union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)]).default(1),
+  /** Our own realms whose tokens count. May be left out where there are `issuers`. */
+  realms: z.array(z.string().min(1)).default([]),
+  /** Identity providers that are not ours, whose tokens count as well. */
+  issuers: z.array(issuerSchema).min(1).optional(),
+  /** Tokens of theirs have no receipt. Why they are taken all the same: warned of at each start. Ours need theirs regardless. */
+  accept_without_receipt: z.string().min(1).optional(),
+  /** ID tokens count where services show each other nothing else, as with Google; then there are no `realms`. */
+  token_type: z.enum(['access', 'id']).default('access'),
   audience: z.string().min(1),
   authority: z.url(),
   trust_anchor: z.string().min(1),
@@ -51,6 +67,8 @@ const members = z.strictObject({
   state: z.string().min(1),
   enrolment: z.strictObject({ name: z.string().min(1), key: z.string().min(1) }),
   sentinel: z.url().optional(),
+  /** Whether to hear of roots that the witness countersigned before their tokens come: some less work for each. */
+  pushed_roots: z.boolean().default(false),
   /** Scopes that every request needs; a route asks for more with `?scope=`. */
   scopes: z.array(word).default([]),
   /**
@@ -103,7 +121,8 @@ const members = z.strictObject({
     .optional(),
 })
 
-export const gatewayConfig = members.superRefine(({ routes = [], original_request, envoy }, context) => {
+export const gatewayConfig = members.superRefine((config, context) => {
+  const { routes = [], original_request, envoy } = config
   routes.forEach((each, index) => {
     const refuse = (member: string, message: string): void =>
       context.addIssue({ code: 'custom', path: ['routes', index, member], message })
@@ -112,6 +131,40 @@ export const gatewayConfig = members.superRefine(({ routes = [], original_reques
     if (routes.slice(0, index).some((other) => collide(each, other)))
       refuse('path', 'is in a route before this one, for the same methods and host')
   })
+  for (const { path, message } of wrongIssuers(config)) context.addIssue({ code: 'custom', path, message })
 })
+
+interface Wrong {
+  readonly path: (string | number)[]
+  readonly message: string
+}
+
+/** Whose tokens count, and why without a receipt: nothing of it may be left open. */
+function wrongIssuers(config: z.infer<typeof members>): readonly Wrong[] {
+  const { realms, issuers, accept_without_receipt: reason, token_type } = config
+  const wrong: Wrong[] = []
+  const refuse = (message: string, ...path: (string | number)[]): void => void wrong.push({ path, message })
+  if (realms.length === 0 && issuers === undefined) refuse('names nobody, and there are no issuers', 'realms')
+  if (issuers !== undefined && reason === undefined)
+    refuse('tokens of other issuers have no receipt: accept_without_receipt is missing', 'issuers')
+  if (issuers === undefined && reason !== undefined)
+    refuse('speaks of other issuers alone, and there are none', 'accept_without_receipt')
+  if (token_type === 'id' && realms.length > 0) refuse('realms here show access tokens', 'token_type')
+  issuers?.forEach((each, index) => {
+    if ((each.preset === 'google') !== (token_type === 'id'))
+      refuse(
+        each.preset === 'google' ? 'shows ID tokens: token_type' : 'shows access tokens: token_type',
+        'issuers',
+        index,
+        'preset',
+      )
+    try {
+      readIssuer(each)
+    } catch (error) {
+      refuse((error as Error).message, 'issuers', index)
+    }
+  })
+  return wrong
+}
 
 export type GatewayConfig = z.infer<typeof gatewayConfig>

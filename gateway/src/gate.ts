@@ -7,9 +7,8 @@
 
 import { type Denial, denyScope, scopeToken } from '@countersign/validator/bearer'
 import { createGuard, type Guard, type GuardedRequest } from '@countersign/validator/guard'
-import type { ReplayCache } from '@countersign/validator/replay'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
-import { bindingsOf } from './bindings.ts'
+import { bindingsOf, type Shared } from './bindings.ts'
 import type { GatewayConfig } from './config.ts'
 import { createRouter } from './routes.ts'
 
@@ -40,16 +39,14 @@ export interface Gate {
   decide(request: GuardedRequest, asked?: readonly string[]): Promise<Answer>
 }
 
-export interface World {
+export interface World extends Shared {
   /** A validator for a route's audience; without one, for the gateway's. */
   validatorFor(audience: string | undefined): Validator
-  /** Outlives every configuration: a proof that was shown under one may not be shown again under the next. */
-  readonly replay?: ReplayCache | undefined
 }
 
-/** Throws where the files that the configuration names are of no use. */
-export function createGate(config: GateConfig, { validatorFor, replay }: World): Gate {
-  const bindings = bindingsOf(config, replay)
+/** Throws where something that the configuration says is of no use. */
+export function createGate(config: GateConfig, { validatorFor, ...shared }: World): Gate {
+  const bindings = bindingsOf(config, shared)
   const guardFor = (audience: string | undefined): Guard =>
     createGuard(validatorFor(audience), { scopes: config.scopes, bindings })
   const routes = (config.routes ?? [{ path: '/', scopes: [] }]).map((route) => ({

@@ -15,7 +15,7 @@ import type { ValidatedToken, Validator } from '@countersign/validator/validator
 import formbody from '@fastify/formbody'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import { type Kicker, kickSchema } from './kick.ts'
+import { kickSchema } from './kick.ts'
 
 /** The file of those who may introspect. Secrets are random, so one SHA-256 keeps them as well as a slow hash would. */
 const clientsFile = z.strictObject({
@@ -50,11 +50,20 @@ export function readClients(file: string): readonly IntrospectionClient[] {
 /** What is needed to answer; another configuration takes its place at once and whole. */
 export interface Introspection {
   readonly clients: readonly IntrospectionClient[]
-  /** By `client_id`. */
-  readonly kickers?: ReadonlyMap<string, Kicker> | undefined
+  readonly watch?: Watch | undefined
   /** Signs answers for clients that ask for it (RFC 9701). Left out: nobody gets one. */
   readonly signer?: AnswerSigner | undefined
 }
+
+/**
+ * Has the sessions end that a client opens by a token which was found to be good. False where that cannot be: it must open
+ * none. Asked of mail servers alone (`kick`).
+ */
+export type Watch = (
+  client: IntrospectionClient,
+  token: string,
+  validated: ValidatedToken,
+) => boolean | Promise<boolean>
 
 /** Who says so, and with which key: the one that the gateway is enrolled by. */
 export interface AnswerSigner {
@@ -74,9 +83,9 @@ export async function serveIntrospection(
   introspected: Introspected = () => {},
 ): Promise<void> {
   await http.register(formbody, { bodyLimit: BODY_BYTES_MAX })
-  http.post('/introspect', (incoming, reply) => {
+  http.post('/introspect', async (incoming, reply) => {
     const began = performance.now()
-    const { clients, kickers, signer } = introspection()
+    const { clients, watch, signer } = introspection()
     reply.header('cache-control', 'no-store')
     const client = authenticateClient(clients, incoming.headers.authorization)
     if (client === undefined) {
@@ -87,12 +96,7 @@ export async function serveIntrospection(
     }
     const form = request.safeParse(incoming.body)
     if (!form.success) return reply.code(400).send({ error: 'invalid_request' })
-    const { description, verdict } = decide(
-      validator,
-      client,
-      form.data.token,
-      kickers?.get(client.client_id),
-    )
+    const { description, verdict } = await decide(validator, client, form.data.token, watch)
     introspected(verdict, (performance.now() - began) / 1000)
     if (verdict !== 'accepted' && verdict !== 'inactive') reply.header('x-countersign-reason', verdict)
     if (signer === undefined || !acceptsJwt(incoming.headers.accept)) return reply.send(description)
@@ -106,19 +110,23 @@ export async function serveIntrospection(
   })
 }
 
-function decide(
+async function decide(
   validator: Validator,
   client: IntrospectionClient,
   token: string,
-  kicker: Kicker | undefined,
-): { readonly description: Description; readonly verdict: string } {
+  watch: Watch = () => true,
+): Promise<{ readonly description: Description; readonly verdict: string }> {
   // Who asks is not who was given the token: they compare `cnf` with what was proven to them.
   const confirmation = client.kick === undefined ? claimedConfirmation(token) : undefined
   const decision = validator.decide(token, { confirmation })
   if (!decision.accepted) return { description: inactive, verdict: decision.refusal.reason }
   const description = describe(client, decision.token)
-  if (!description.active || kicker?.watch(decision.token) === false) {
-    return { description: inactive, verdict: 'inactive' }
+  if (!description.active) return { description: inactive, verdict: 'inactive' }
+  if (client.kick !== undefined) {
+    if (!(await watch(client, token, decision.token))) return { description: inactive, verdict: 'inactive' }
+    // Another process may have been asked, and what died meanwhile is dead.
+    const again = validator.decide(token, { confirmation })
+    if (!again.accepted) return { description: inactive, verdict: again.refusal.reason }
   }
   return { description, verdict: 'accepted' }
 }
@@ -175,9 +183,24 @@ const inactive: Description = { active: false }
 
 function describe(client: IntrospectionClient, token: ValidatedToken): Description {
   if (client.tenants?.includes(token.tenant) === false) return inactive
-  const { iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf } = token.claims
+  const { iss, sub, aud, scope, iat, exp, nbf, jti, cnf } = token.claims
   const token_type = isObject(cnf) && cnf['jkt'] !== undefined ? 'DPoP' : 'Bearer'
-  return { active: true, token_type, iss, sub, aud, client_id, scope, tid, iat, exp, nbf, jti, cnf }
+  return {
+    active: true,
+    token_type,
+    iss,
+    sub,
+    aud,
+    // Other issuers have names of their own for these.
+    client_id: token.clientId,
+    scope: scope ?? (token.scopes.length > 0 ? token.scopes.join(' ') : undefined),
+    tid: token.tenant,
+    iat,
+    exp,
+    nbf,
+    jti,
+    cnf,
+  }
 }
 
 function formDecode(text: string): string {

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { Numbers } from '@countersign/service/metrics'
+import { Numbers, type Snapshot } from '@countersign/service/metrics'
 
 /** How a decision was asked for. */
 export type Way = 'auth' | 'introspect' | 'envoy'
@@ -15,12 +15,18 @@ export interface Observed {
   readonly isReady: boolean
   readonly watchedSessions: number
   connections(): Promise<number>
+  /** Which worker of several this process is. Left out: it is none. */
+  readonly worker?: number | undefined
 }
 
 export interface Metrics {
   countDecision(way: Way, verdict: string, seconds: number): void
   countReload(result: 'taken' | 'refused'): void
-  readonly numbers: Numbers
+  countReplacement(): void
+  /** Of this process, to be put together with those of others. */
+  snapshot(): Promise<Snapshot>
+  /** Of this process, in the text format. */
+  text(): Promise<string>
 }
 
 export function createMetrics(observed: Observed): Metrics {
@@ -42,18 +48,28 @@ export function createMetrics(observed: Observed): Metrics {
     'Configurations that were read again, by what came of it',
     ['result'],
   )
+  const replacements = numbers.counter(
+    'countersign_gateway_workers_replaced_total',
+    'Workers that ended by themselves, or were ended since they did not answer',
+  )
+  // Of several processes, the one that is furthest behind.
   numbers.reading(
     'countersign_gateway_manifest_version',
     'Version of the manifest that is decided by; 0 without one',
     () => observed.manifestVersion ?? 0,
+    'min',
   )
   numbers.reading(
     'countersign_gateway_manifest_age_seconds',
     'Since the authority last vouched for the manifest',
     () => observed.manifestAgeSeconds,
+    'max',
   )
-  numbers.reading('countersign_gateway_ready', 'Whether tokens can be accepted', () =>
-    Number(observed.isReady),
+  numbers.reading(
+    'countersign_gateway_ready',
+    'Whether tokens can be accepted',
+    () => Number(observed.isReady),
+    'min',
   )
   numbers.reading(
     'countersign_gateway_watched_tokens',
@@ -61,6 +77,10 @@ export function createMetrics(observed: Observed): Metrics {
     () => observed.watchedSessions,
   )
   numbers.reading('countersign_gateway_connections', 'Open connections', () => observed.connections())
+  const heap =
+    observed.worker === undefined
+      ? undefined
+      : numbers.gauge('countersign_gateway_worker_heap_bytes', 'Heap in use, by worker', ['worker'])
 
   return {
     countDecision: (way, verdict, took) => {
@@ -68,6 +88,12 @@ export function createMetrics(observed: Observed): Metrics {
       seconds.observe({ way }, took)
     },
     countReload: (result) => reloads.inc({ result }),
-    numbers,
+    countReplacement: () => replacements.inc(),
+    snapshot: () => {
+      if (observed.worker !== undefined)
+        heap?.set({ worker: observed.worker }, process.memoryUsage().heapUsed)
+      return numbers.registry.getMetricsAsJSON()
+    },
+    text: () => numbers.registry.metrics(),
   }
 }

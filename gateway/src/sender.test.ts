@@ -18,6 +18,7 @@ import { createTestWorld, mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { z } from 'zod'
 import { serveAuth } from './auth.ts'
+import { readSecrets } from './bindings.ts'
 import { type GatewayConfig, gatewayConfig } from './config.ts'
 import { createGate } from './gate.ts'
 
@@ -163,7 +164,8 @@ async function start(wanted: {
   const shape = z.strictObject({ dpop, original_request, client_certificate })
   const http = createHttp(createLog('gateway'))
   const config = { scopes: [], network_header: undefined, ...shape.parse(wanted) }
-  const gate = createGate(config, { validatorFor: () => validator })
+  const secrets = config.dpop?.nonce_secrets && readSecrets(config.dpop.nonce_secrets)
+  const gate = createGate(config, { validatorFor: () => validator, ...(secrets && { secrets }) })
   serveAuth(http, () => gate)
   await http.listen({ host: '127.0.0.1', port: 0 })
   running.push(http)

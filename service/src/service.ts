@@ -73,6 +73,8 @@ export interface HttpOptions {
   readonly headerBytesMax?: number
   /** Answers what the HTTP parser could not read, and ends the connection. */
   readonly onUnreadable?: (error: Error & { readonly code?: string }, socket: Socket) => void
+  /** When it is closed, what was asked is answered first, and whoever asks must see to it that this ends. */
+  readonly drains?: boolean
 }
 
 /** A token and its receipt must arrive to be refused by name, not by the HTTP parser. */
@@ -81,7 +83,7 @@ const HEADER_BYTES_MAX = 64 * 1024
 /** A Fastify server whose errors are `{error, error_description}` and which never says what it runs on. */
 export function createHttp(
   log: Logger,
-  { headerBytesMax = HEADER_BYTES_MAX, onUnreadable }: HttpOptions = {},
+  { headerBytesMax = HEADER_BYTES_MAX, onUnreadable, drains = false }: HttpOptions = {},
 ): FastifyInstance {
   const http = fastify({
     loggerInstance: log as FastifyBaseLogger,
@@ -91,7 +93,8 @@ export function createHttp(
     bodyLimit: 1024 * 1024,
     http: { maxHeaderSize: headerBytesMax },
     ...(onUnreadable !== undefined && { clientErrorHandler: onUnreadable }),
-    forceCloseConnections: true,
+    forceCloseConnections: drains ? 'idle' : true,
+    return503OnClosing: !drains,
   })
   http.setErrorHandler((error: Error & { statusCode?: number; code?: string }, _request, reply) => {
     const status = error.statusCode ?? 500

@@ -43,6 +43,8 @@ export interface FollowOptions {
    * verified. Left out: no.
    */
   readonly pushedRoots?: boolean | undefined
+  /** Called with each statement about them (compact JWS) that was taken, for others who decide by it. */
+  readonly onRoots?: ((statement: string) => void) | undefined
   /** The authority lied; the error carries the proof. */
   readonly onMisbehavior?: ((proof: SplitView) => void) | undefined
   /** Something was refused or did not arrive, or is a `SplitRoots`. The follower goes on by itself. */
@@ -249,7 +251,7 @@ class ManifestFollower implements Follower {
   /** Says nothing of what is held: without roots, each receipt speaks for itself. So the stream goes on, whatever is wrong. */
   #takeRoots(statement: string): void {
     try {
-      this.roots?.take(statement)
+      if (this.roots?.take(statement) === true) this.#options.onRoots?.(statement)
     } catch (error) {
       this.#report(error)
     }
@@ -261,8 +263,7 @@ class ManifestFollower implements Follower {
 
   /** Applies a delivery: a manifest document with a statement of its freshness as a further member. */
   async #apply({ freshness, ...document }: JsonObject): Promise<boolean> {
-    const charters = await this.#fetchCharters(document)
-    const isNewer = this.#trust.accept(document, charters) === 'newer'
+    const isNewer = (await this.#accept(document)) === 'newer'
     if (isNewer) {
       this.roots?.follow(this.state as TrustState)
       this.#tell(this.state as TrustState)
@@ -286,6 +287,17 @@ class ManifestFollower implements Follower {
   #renew(freshness: string): void {
     this.#options.onFreshness?.(freshness)
     this.#wake()
+  }
+
+  /** Most manifests are under the charter that is held: only one that is refused is looked at for another. */
+  async #accept(document: JsonObject): Promise<'newer' | 'same'> {
+    try {
+      return this.#trust.accept(document)
+    } catch (error) {
+      const charters = await this.#fetchCharters(document)
+      if (charters.length === 0) throw error
+      return this.#trust.accept(document, charters)
+    }
   }
 
   /** The charters between the newest one held and the one that the manifest names. */
