@@ -169,7 +169,6 @@ test('T114: a witness that signs two roots for one range is reported with both',
 
 test('T116: what was told before a restart is not known after it, and each receipt speaks for itself', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'countersign-roots-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
   const stateFile = join(folder, 'manifest.json')
   const { world, authority, follower, settle } = await begin(t, { stateFile })
   const token = world.issue()
@@ -183,7 +182,10 @@ test('T116: what was told before a restart is not known after it, and each recei
     stateFile,
     pushedRoots: true,
   })
-  t.after(() => again.stop())
+  t.after(async () => {
+    await again.stop()
+    rmSync(folder, { recursive: true })
+  })
   await again.ready()
   const validator = createValidator({
     realm: 'consumer',

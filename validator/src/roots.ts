@@ -264,9 +264,7 @@ class Generation {
   }
 
   hasRoom(subtreeCount: number, { length }: string): boolean {
-    return (
-      this.#count + subtreeCount <= SUBTREES_MAX && this.#characters + length <= CHARACTERS_MAX
-    )
+    return this.#count + subtreeCount <= SUBTREES_MAX && this.#characters + length <= CHARACTERS_MAX
   }
 
   add(log: KnownLog, subtrees: readonly CountersignedSubtree[], statement: string): void {
