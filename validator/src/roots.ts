@@ -241,7 +241,7 @@ export class PushedRoots implements RootSource {
 /** Roots one after the other, as compact as can be: there may be very many. */
 class Generation {
   readonly #roots = new Uint8Array(SUBTREES_MAX * HASH_BYTES)
-  readonly #statements: Uint8Array[] = []
+  readonly #statements: string[] = []
   /** By place. */
   readonly #statementOf = new Uint32Array(SUBTREES_MAX)
   /** By log and range. */
@@ -260,7 +260,7 @@ class Generation {
   }
 
   statementAt(place: number): string {
-    return latin1(this.#statements[this.#statementOf[place] as number] as Uint8Array)
+    return this.#statements[this.#statementOf[place] as number] as string
   }
 
   hasRoom(subtreeCount: number, { length }: string): boolean {
@@ -270,8 +270,8 @@ class Generation {
   add(log: KnownLog, subtrees: readonly CountersignedSubtree[], statement: string): void {
     const places = this.#places.get(log) ?? new Map<number, number>()
     this.#places.set(log, places)
-    // As bytes: a text that came in a stream would keep all that came with it.
-    const index = this.#statements.push(encodeUtf8(statement)) - 1
+    // A copy: a text that was cut out of a stream keeps all that came with it.
+    const index = this.#statements.push(latin1(encodeUtf8(statement))) - 1
     this.#characters += statement.length
     for (const { start, size, root } of subtrees) {
       const place = this.#count++
