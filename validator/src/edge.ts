@@ -58,7 +58,7 @@ export function createEdgeValidator(options: EdgeValidatorOptions): EdgeValidato
   if ('issuers' in options) throw new TypeError('createEdgeValidator takes no tokens of other issuers')
   const validator = createValidator(options)
   const { trust } = options
-  const decided = async <Result>(decide: () => Result): Promise<Result> => {
+  const decided = async <Result>(decide: () => Result): Promise<Awaited<Result>> => {
     if ('refresh' in trust) await trust.refresh()
     return settle(decide)
   }

@@ -39,10 +39,10 @@ export async function settle<Result>(
   work: () => Result,
   verify: typeof verifyLater = verifyLater,
   answers: Answers = new Answers(),
-): Promise<Result> {
+): Promise<Awaited<Result>> {
   for (let round = 0; round < ROUNDS_MAX; round++) {
     try {
-      return answeredBy((...asked) => answerTo(questionOf(...asked), answers), work)
+      return await answeredBy((...asked) => answerTo(questionOf(...asked), answers), work)
     } catch (thrown) {
       if (!(thrown instanceof Suspension)) throw thrown
       await Promise.all(thrown.questions.map((question) => answer(question, verify, answers)))
