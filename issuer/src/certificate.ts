@@ -11,8 +11,9 @@ import type { IncomingMessage } from 'node:http'
 import type { ServerOptions } from 'node:https'
 import { createSecureContext, TLSSocket } from 'node:tls'
 import type { Binding, GuardedRequest } from '@countersign/validator/guard'
+import { type PublicJwk, thumbprint } from '@countersign/validator/jws'
 import { certificateReader, mtls } from '@countersign/validator/mtls'
-import type { ClientMetadata } from 'oidc-provider'
+import { type ClientMetadata, errors } from 'oidc-provider'
 import type { IssuerConfig } from './config.ts'
 import { type SubjectProperty, subjectChecks } from './subject.ts'
 
@@ -92,6 +93,25 @@ export function isSignedInByCertificate(
   }
 }
 
+/**
+ * A key that proves who a client is signs nothing else: whoever had proofs of it made could not be told from the client
+ * (T160).
+ */
+export function refuseKeyOf(certificate: X509Certificate | undefined, jkt: string | undefined): void {
+  if (certificate === undefined || jkt === undefined) return
+  if (thumbprintOf(certificate) === jkt)
+    throw new errors.InvalidDpopProof('the key of the proof is that of the certificate')
+}
+
+/** None for a key of a kind that no proof is made with. */
+function thumbprintOf({ publicKey }: X509Certificate): string | undefined {
+  try {
+    return thumbprint(publicKey.export({ format: 'jwk' }) as PublicJwk)
+  } catch {
+    return undefined
+  }
+}
+
 /** What a guard is asked, with the certificate of the connection. */
 export function certificateOnConnection({ socket }: IncomingMessage): GuardedRequest['certificate'] {
   return () => (socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.raw : undefined)
@@ -107,8 +127,6 @@ export function mutualTlsOptions(config: NonNullable<IssuerConfig['mutual_tls']>
     ca: client_ca === undefined ? [] : readFileSync(client_ca),
     ...(crl !== undefined && { crl: readFileSync(crl) }),
     minVersion: 'TLSv1.3',
-    // As behind a proxy, whoever stands in the file is trusted, be it a root or not.
-    allowPartialTrustChain: true,
     // A resumed session would bring the certificate of its first day, whatever has been revoked since.
     secureOptions: constants.SSL_OP_NO_TICKET,
   } as const

@@ -32,7 +32,7 @@ const members = z.strictObject({
   /**
    * Where the proxy in front, overwriting what a client sent, puts the certificate that the client has shown it. Left out,
    * no token can be bound to one, and no client signs in with one. `client_ca`: who signs certificates of clients that are
-   * known by their names (`tls_client_auth`); each one in the file is trusted by itself. Left out, there are no such clients.
+   * known by their names (`tls_client_auth`). Left out, there are no such clients.
    * `public_url`: the address at which the proxy asks for certificates, if that is not the realm's own.
    */
   client_certificate: z

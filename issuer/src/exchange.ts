@@ -19,7 +19,7 @@ import {
   checkDpopRequired,
   validateDpop,
 } from 'oidc-provider/lib/helpers/grants.js'
-import type { ClientCertificates } from './certificate.ts'
+import { type ClientCertificates, refuseKeyOf } from './certificate.ts'
 import { tokenExchange } from './config.ts'
 import { tokenTypeOf } from './introspection.ts'
 import { generateTokenId, type Issue, made } from './issuance.ts'
@@ -80,6 +80,7 @@ export function registerTokenExchange(options: ExchangeOptions): void {
       const subject = await examine(desk, params.subject_token ?? '')
       if (subject === undefined) throw new errors.InvalidGrant('the subject token is not good here')
       const certificate = certificates?.of(ctx.req)
+      refuseKeyOf(certificate, dpop?.thumbprint)
       if (client.tlsClientCertificateBoundAccessTokens && certificate === undefined)
         throw new errors.InvalidGrant('mutual TLS client certificate not provided')
       const cnf = keepBinding(

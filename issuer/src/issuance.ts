@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto'
 import type { JsonObject } from '@countersign/validator/json'
 import type { Algorithm } from '@countersign/validator/jws'
 import { errors, Provider } from 'oidc-provider'
-import { isCertificateMethod } from './certificate.ts'
+import { type ClientCertificates, isCertificateMethod, refuseKeyOf } from './certificate.ts'
 import type { AccessTokens } from './revocation.ts'
 
 /** Has a token of this realm made. Rejects when the signer or the witness refuses or cannot be reached. */
@@ -23,6 +23,8 @@ export interface Issuance {
   readonly tenant: string
   readonly issue: Issue
   readonly accessTokens: AccessTokens
+  /** Left out: no client has one. */
+  readonly certificates: ClientCertificates | undefined
   /** Whether an ID token is one that we made, however old: see the validator's `hint.ts`. */
   readonly validateHint: (token: string, clientId: string) => { header: JsonObject; payload: JsonObject }
   /** Seconds since the epoch. */
@@ -39,10 +41,11 @@ const LOGOUT_TOKEN_SECONDS = 120
 
 /** Makes this provider's tokens come from the broker. Called once, before it answers anything. */
 export function issueThroughBroker(provider: Provider, issuance: Issuance): void {
-  const { tenant, issue, accessTokens, validateHint, now } = issuance
+  const { tenant, issue, accessTokens, certificates, validateHint, now } = issuance
 
   /** RFC 9068. What is undefined does not reach the wire. */
   function accessClaims(token: AccessToken | ClientCredentials): JsonObject & { readonly exp: number } {
+    refuseKeyOf(Provider.ctx && certificates?.of(Provider.ctx.req), token.jkt)
     const iat = now()
     return {
       iss: provider.issuer,

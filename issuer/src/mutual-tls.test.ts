@@ -107,13 +107,16 @@ const stranger = await startTestIssuer('consumer', {
   settings: { client_certificate: { header, format, client_ca, peers: ['10.0.0.1'] } },
   clients,
 })
+const listener = {
+  listen: { host: '127.0.0.1', port: 0 },
+  public_url: 'https://mtls.work.example',
+  key: write('server.key', server.privateKey),
+  cert: write('server.pem', server.pem),
+}
 const direct = await startTestIssuer('enterprise', {
   settings: {
     mutual_tls: {
-      listen: { host: '127.0.0.1', port: 0 },
-      public_url: 'https://mtls.work.example',
-      key: write('server.key', server.privateKey),
-      cert: write('server.pem', server.pem),
+      ...listener,
       client_ca,
       crl: write(
         'crl.pem',
@@ -263,6 +266,25 @@ for (const [way, ask] of Object.entries(ways)) {
     assert.equal((await ask('/token', clientIds.mailService, credentials, good)).error, 'invalid_grant')
   })
 
+  test(`T160, ${way}: the key of its certificate makes no proofs`, async () => {
+    const realm = way === 'directly' ? direct : behind
+    const request = { method: 'POST', url: `${realm.issuers[0]}/token` }
+    const dpop = createTestHolder(good.privateKey).prove(request)
+    const reused = await ask('/token', clientIds.mailService, credentials, good, { dpop })
+    assert.equal(reused.error, 'invalid_dpop_proof')
+    const next = createTestHolder(good.privateKey).prove(request)
+    const other = await ask('/token', clientIds.mailService, credentials, renewed, { dpop: next })
+    assert.equal(other['token_type'], 'DPoP')
+    const exchange = {
+      grant_type: tokenExchange,
+      subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+      subject_token: other.access_token ?? '',
+    }
+    const proof = createTestHolder(good.privateKey).prove(request)
+    const exchanged = await ask('/token', clientIds.secondMailService, exchange, good, { dpop: proof })
+    assert.equal(exchanged.error, 'invalid_dpop_proof')
+  })
+
   test(`J5 T066, ${way}: a receiver of signals comes with the certificate that its token is bound to, or a proof`, async () => {
     const realm = way === 'directly' ? direct : behind
     const issuer = realm.issuers[0] ?? ''
@@ -355,6 +377,20 @@ test('RFC 8705: an authority below ours counts where it stands in the file', asy
   })
   assert.equal((await askProxy(listed, '/token', form, shown(below))).error, undefined)
   await listed.stop()
+  // OpenSSL wants the whole chain, which may come with the certificate.
+  const whole = await startTestIssuer('enterprise', {
+    settings: { mutual_tls: { ...listener, client_ca: write('root.pem', authority.pem) } },
+    clients,
+  })
+  const chain = { ...below, pem: below.pem + intermediate.pem }
+  const answers = await Promise.all(
+    [below, chain].map((each) => askDirectly('/token', form, each, {}, whole)),
+  )
+  await whole.stop()
+  assert.deepEqual(
+    answers.map(({ error }) => error),
+    ['invalid_client', undefined],
+  )
 })
 
 test('RFC 8705: a certificate that its authority has taken back is refused where the issuer asks itself', async () => {
@@ -466,10 +502,11 @@ async function askDirectly(
   fields: Readonly<Record<string, string>>,
   certificate: TestCertificate | undefined,
   headers: Readonly<Record<string, string>> = {},
+  realm = direct,
 ): Promise<Answer> {
   const form = { 'content-type': 'application/x-www-form-urlencoded', ...headers }
-  const url = `${direct.issuers[0]}${path}`
-  const response = await overTls(url, form, certificate, new URLSearchParams(fields).toString())
+  const url = `${realm.issuers[0]}${path}`
+  const response = await overTls(realm, url, form, certificate, new URLSearchParams(fields).toString())
   return answerOf(response.status, await response.text())
 }
 
@@ -478,10 +515,11 @@ function getDirectly(
   headers: Readonly<Record<string, string>>,
   certificate: TestCertificate | undefined,
 ): Promise<Response> {
-  return overTls(url, headers, certificate)
+  return overTls(direct, url, headers, certificate)
 }
 
 async function overTls(
+  realm: TestIssuer,
   url: string,
   headers: Readonly<Record<string, string>>,
   certificate: TestCertificate | undefined,
@@ -489,7 +527,7 @@ async function overTls(
 ): Promise<Response> {
   const asked = request({
     host: '127.0.0.1',
-    port: direct.mutualTlsPort,
+    port: realm.mutualTlsPort,
     path: new URL(url).pathname,
     method: body === undefined ? 'GET' : 'POST',
     headers,

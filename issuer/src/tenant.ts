@@ -137,6 +137,7 @@ export async function openTenant(
     tenant: tenant.id,
     issue,
     accessTokens,
+    certificates,
     validateHint: createHintValidator(config.realm, issuer, trust),
     now,
   })

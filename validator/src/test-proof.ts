@@ -3,7 +3,7 @@
  * @module
  */
 
-import { generateKeyPairSync, hash, randomUUID, sign } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, hash, randomUUID, sign } from 'node:crypto'
 import { type PublicJwk, thumbprint } from './jws.ts'
 
 export interface TestHolder {
@@ -20,8 +20,11 @@ export interface TestHolder {
   ): string
 }
 
-export function createTestHolder(): TestHolder {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+/** `key`: PEM, on P-256. Left out: a new one. */
+export function createTestHolder(key?: string): TestHolder {
+  const privateKey =
+    key === undefined ? generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey : createPrivateKey(key)
+  const publicKey = createPublicKey(privateKey)
   const jwk = publicKey.export({ format: 'jwk' }) as PublicJwk
   const segment = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
   return {
