@@ -25,6 +25,7 @@ export const invariants = {
   'version-went-back': 'versions only grow per validator and signer, over restarts too',
   unlogged: 'no token is released that is not durably in the log of the witness',
   'split-view': 'two different manifests are never shown under one version',
+  'split-roots': 'a witness never signs two roots for one range of a log, whatever its disk forgets',
   'realm-without-key': 'rotation alone never leaves a realm without a signing key',
   'unheard-key-active':
     'rotation lets no key sign that an enrolled validator has not heard of, but for one silent too long',
@@ -185,6 +186,7 @@ export class Oracle {
   onProblem(name: string, problem: Error): void {
     this.count(`${name}: ${problem.message}`)
     if (problem.name === 'SplitView') this.break('split-view', `${name}: ${problem.message}`)
+    if (problem.name === 'SplitRoots') this.break('split-roots', `${name}: ${problem.message}`)
   }
 
   onLog(name: string, level: string, message: string, error = ''): void {

@@ -336,6 +336,8 @@ export class System {
             trustAnchorFile: trust.trust_anchor,
             stateFolder: `/sim/${name}/state`,
             enrolment: { name, keyFile: enrolment.key },
+            // With and without, side by side: the verdicts have to be the same.
+            pushedRoots: at % 2 === 0,
             [bearerAllowed]: "tokens of a simulation are nobody's",
             onProblem: (problem) => this.oracle.onProblem(name, problem),
           }),
