@@ -1,15 +1,17 @@
 /**
  * Goal: a root counts exactly where the witness signed it, for this log under this key; what is forged, old, cut, mixed up or
- * contradictory costs nothing but time. Method: statements over a test world's log, each fault in turn, and the verdict of a
- * validator that knows what was taken.
+ * contradictory costs nothing but time. Method: vectors of a second implementation; statements over a test world's
+ * log, each fault in turn, and the verdict of a validator that knows what was taken.
  */
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import test from 'node:test'
 import fc from 'fast-check'
 import { decode, encode } from './base64url.ts'
 import { DocumentRefusal, encodePayload } from './document.ts'
+import type { PublicJwk } from './jws.ts'
 import type { ManifestLog } from './manifest.ts'
 import { countersignedMessage, encodeReceipt, type Receipt } from './receipt.ts'
 import {
@@ -24,6 +26,22 @@ import { signStatement } from './statement.ts'
 import { flipped, receiptOf, subtreeOf, tellRoots, withReceipt, wrongSignature } from './test-roots.ts'
 import { createTestKey, createTestWitness, createTestWorld, mailAudience, type TestWorld } from './testing.ts'
 import { createValidator } from './validator.ts'
+
+interface Vectors {
+  readonly origin: string
+  readonly receipt_key: PublicJwk
+  readonly iat: number
+  readonly cases: readonly {
+    readonly name: string
+    readonly subtrees: readonly { readonly start: number; readonly size: number; readonly root: string }[]
+    readonly statement: string
+  }[]
+  readonly refused: readonly {
+    readonly name: string
+    readonly flaw: DocumentRefusal['flaw']
+    readonly statement: string
+  }[]
+}
 
 const TYPE = 'countersign-roots+jwt'
 const other = createTestKey('ES256')
@@ -317,6 +335,28 @@ test('what a witness signs, whoever has its key reads, for any subtrees', () => 
     }),
     { seed: 11, numRuns: 100 },
   )
+})
+
+const vectors = JSON.parse(
+  readFileSync(new URL('../../spec/vectors/roots.json', import.meta.url), 'utf8'),
+) as Vectors
+
+test('a second implementation writes what is read here', () => {
+  for (const { name, subtrees, statement } of vectors.cases) {
+    const read = verifyRoots(statement, vectors.receipt_key)
+    assert.equal(read.origin, vectors.origin, name)
+    assert.deepEqual(
+      read.subtrees.map(({ root, ...range }) => ({ ...range, root: encode(root) })),
+      subtrees,
+      name,
+    )
+    const { privateKey } = createTestKey('ES256')
+    const own = signRoots(vectors.origin, read.subtrees, vectors.iat, privateKey)
+    assert.equal(own.split('.')[1], statement.split('.')[1], name)
+  }
+  for (const { name, flaw, statement } of vectors.refused) {
+    assert.throws(() => verifyRoots(statement, vectors.receipt_key), { flaw }, name)
+  }
 })
 
 const aRoot = Buffer.alloc(32, 5)
