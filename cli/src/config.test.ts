@@ -26,6 +26,21 @@ const hal = { username: 'hal@contoso.example', tenant: contoso.id }
 const partner = { issuer: 'https://login.partner.example', tenants: [contoso.id] }
 
 /** Each with the complaint that must come. */
+const byName = {
+  client_id: 'mail',
+  token_endpoint_auth_method: 'tls_client_auth',
+  tls_client_auth_subject_dn: 'CN=mail,O=Acme',
+  grant_types: ['client_credentials'],
+}
+const client_certificate = { header: 'x-client-cert', format: 'nginx', client_ca: 'clients.pem' }
+const mutual_tls = {
+  listen: { host: '127.0.0.1', port: 8443 },
+  public_url: 'https://localhost:8443',
+  key: 'mtls.key',
+  cert: '/etc/mtls.crt',
+  client_ca: 'clients.pem',
+}
+
 const mistakes: Readonly<Record<string, readonly [content: object | string, complaint: RegExp]>> = {
   'a realm elsewhere that has the name of one here': [
     { elsewhere: { consumer: partner } },
@@ -116,6 +131,26 @@ const mistakes: Readonly<Record<string, readonly [content: object | string, comp
     { realms: { consumer: { clients: [{ client_id: 'x', grant_types: ['password'] }] } } },
     /realms\.consumer\.clients\.0\.grant_types\.0: /,
   ],
+  'a client whose certificate nobody looks at': [
+    { realms: { consumer: { clients: [byName] } } },
+    /realms\.consumer\.clients\.0: nobody says what certificate it has/,
+  ],
+  'a client that is known by two names': [
+    {
+      realms: {
+        consumer: { clients: [{ ...byName, tls_client_auth_san_dns: 'a.example' }], client_certificate },
+      },
+    },
+    /realms\.consumer\.clients\.0: one tls_client_auth_ name/,
+  ],
+  'a client with a certificate and a secret': [
+    { realms: { consumer: { clients: [{ ...byName, client_secret: 'x'.repeat(22) }], client_certificate } } },
+    /realms\.consumer\.clients\.0: who has a certificate has no client_secret/,
+  ],
+  'certificates from two sides': [
+    { realms: { consumer: { client_certificate, mutual_tls } } },
+    /realms\.consumer\.mutual_tls: certificates come from client_certificate already/,
+  ],
   'a realm that there is not': [{ realms: { business: {} } }, /realms: Unrecognized key: "business"/],
   'a member that stands twice': [
     '{"charter": {"max_ttl": 900, "max_ttl": 86400}}',
@@ -191,6 +226,12 @@ test('what is left out stays out, and a key file lies beside the configuration t
   const { sentinel } = read({ sentinel: { webhook: { url: 'https://alerts.example/', key: 'hook' } } })
   assert.equal(sentinel?.webhook?.key, join(folder, 'hook'))
   assert.equal(sentinel?.auto_block, undefined)
+  const certificates = read({
+    realms: { consumer: { client_certificate }, enterprise: { mutual_tls } },
+  }).realms
+  assert.equal(certificates?.consumer?.client_certificate?.client_ca, join(folder, 'clients.pem'))
+  const { key, cert } = certificates?.enterprise?.mutual_tls ?? {}
+  assert.deepEqual([key, cert], [join(folder, 'mtls.key'), '/etc/mtls.crt'])
   const { realms } = read({ realms: { enterprise: { tenants: [contoso], people: [hal] } } })
   assert.deepEqual(realms?.enterprise?.people, [hal])
 })

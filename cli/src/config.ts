@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { remoteConfig } from '@countersign/broker/client'
-import { seedSchema } from '@countersign/issuer/client'
+import { configSchema, findContradiction, seedSchema } from '@countersign/issuer/client'
 import { sentinelConfig } from '@countersign/sentinel/client'
 import { readConfig } from '@countersign/service/config'
 import { CLOCK_DIFFERENCE_SECONDS_MAX } from '@countersign/validator/charter'
@@ -23,6 +23,7 @@ const TOKEN_SECONDS_MIN = 600
 
 const { policy, webhook } = sentinelConfig.shape
 const { clients, people } = seedSchema.shape
+const { client_certificate, mutual_tls } = configSchema.shape
 const remoteListener = remoteConfig.omit({ clients: true })
 const remoteClient = remoteConfig.shape.clients.element
 
@@ -34,6 +35,8 @@ const realmWishes = z.strictObject({
     .optional(),
   clients: z.array(clients.element.partial({ client_secret: true })).optional(),
   people: z.array(people.element.partial({ password: true })).optional(),
+  client_certificate,
+  mutual_tls,
 })
 
 /** A realm whose issuer is not ours, and keeps everything but its keys: docs/bring-your-own-issuer.md. */
@@ -147,6 +150,16 @@ export const wishesSchema = z
       const { tenants = sampleTenants[realm], people } = realms?.[realm] ?? {}
       const complain = (message: string, ...path: (string | number)[]): void =>
         context.addIssue({ code: 'custom', message, path: ['realms', realm, ...path] })
+      const { clients = [], client_certificate, mutual_tls } = realms?.[realm] ?? {}
+      if (client_certificate !== undefined && mutual_tls !== undefined)
+        complain('certificates come from client_certificate already', 'mutual_tls')
+      for (const [index, client] of clients.entries()) {
+        if (client.token_endpoint_auth_method === undefined) continue
+        const contradiction = findContradiction(client)
+        if (contradiction !== undefined) complain(contradiction, 'clients', index)
+        if (client_certificate === undefined && mutual_tls === undefined)
+          complain('nobody says what certificate it has: client_certificate or mutual_tls', 'clients', index)
+      }
       if (realm === 'consumer' && tenants.length > 1) complain('this realm is one tenant', 'tenants')
       if (tenants !== sampleTenants[realm] && people === undefined) {
         complain('the sample people are of other tenants: name some', 'people')
@@ -173,22 +186,43 @@ export function readWishes(file: string): Wishes {
   const wishes = readConfig(file, wishesSchema)
   refuseAmbiguous(file)
   const beside = (name: string): string => resolve(dirname(file), name)
-  const { sentinel, remote } = wishes
+  const { sentinel, remote, realms } = wishes
   return {
     ...wishes,
     ...(sentinel?.webhook && {
       sentinel: { ...sentinel, webhook: { ...sentinel.webhook, key: beside(sentinel.webhook.key) } },
     }),
-    ...(remote && { remote: { ...remote, tls: withPlaces(remote.tls, beside) } }),
+    ...(remote && { remote: { ...remote, tls: withFiles(remote.tls, beside) } }),
+    ...(realms && {
+      realms: Object.fromEntries(
+        Object.entries(realms).flatMap(([realm, wish]) =>
+          wish === undefined ? [] : [[realm, withCertificates(wish, beside)]],
+        ),
+      ),
+    }),
   }
 }
 
-function withPlaces(
-  { key, cert, client_ca, crl }: NonNullable<Wishes['remote']>['tls'],
+function withCertificates(
+  wish: z.infer<typeof realmWishes>,
   place: (name: string) => string,
-): NonNullable<Wishes['remote']>['tls'] {
-  const files = { key: place(key), cert: place(cert), client_ca: place(client_ca) }
-  return crl === undefined ? files : { ...files, crl: place(crl) }
+): z.infer<typeof realmWishes> {
+  const { client_certificate, mutual_tls } = wish
+  return {
+    ...wish,
+    ...(client_certificate && { client_certificate: withFiles(client_certificate, place) }),
+    ...(mutual_tls && { mutual_tls: withFiles(mutual_tls, place) }),
+  }
+}
+
+const fileMembers: readonly string[] = ['key', 'cert', 'client_ca', 'crl']
+
+function withFiles<Wish extends object>(wish: Wish, place: (name: string) => string): Wish {
+  const entries = Object.entries(wish).map(([name, value]) => [
+    name,
+    fileMembers.includes(name) && typeof value === 'string' ? place(value) : value,
+  ])
+  return Object.fromEntries(entries) as Wish
 }
 
 /** Two readers must not take one text for two things. */

@@ -9,10 +9,11 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import type { Wishes } from './config.ts'
+import { configSchema, seedSchema } from '@countersign/issuer/client'
+import { type Wishes, wishesSchema } from './config.ts'
 import { readJson } from './files.ts'
 import { checkDepth, keepSeed, type Layout, layOut, writeConfigs } from './layout.ts'
-import { planWorld } from './world.ts'
+import { hasSecret, planWorld } from './world.ts'
 
 const ports = {
   consumer: 8400,
@@ -58,7 +59,7 @@ test('no service is told a secret in its configuration, only the file that holds
     JSON.stringify(readJson(join(layout.data, 'config', name))),
   )
   const people = [...consumer.people, ...enterprise.people]
-  const clients = [...consumer.clients, ...enterprise.clients]
+  const clients = [...consumer.clients, ...enterprise.clients].filter(hasSecret)
   for (const secret of [
     ...people.map(({ password }) => password),
     ...clients.map((one) => one.client_secret),
@@ -84,6 +85,45 @@ test('T206 the gateway answers clients about tokens of their own realm, and know
       tenants: ['22222222-2222-4222-8222-222222222222', '33333333-3333-4333-8333-333333333333'],
     },
   )
+})
+
+test('J5 a client with a certificate gets no secret, and the issuer is told where certificates come from', () => {
+  const layout = layOut(join(folder, 'certificates'), ports)
+  const client = {
+    client_id: 'mail',
+    token_endpoint_auth_method: 'tls_client_auth' as const,
+    tls_client_auth_subject_dn: 'CN=mail,O=Acme',
+    grant_types: ['client_credentials' as const],
+  }
+  const client_certificate = {
+    header: 'x-client-cert',
+    format: 'nginx' as const,
+    peers: ['127.0.0.1'],
+    client_ca: '/etc/clients.pem',
+  }
+  const other = { client_id: 'portal', grant_types: ['client_credentials' as const] }
+  const wishes = wishesSchema.parse({
+    realms: { consumer: { clients: [client, other], client_certificate } },
+  })
+  const { consumer } = write(layout, wishes)
+  const [mail, portal] = consumer.clients
+  assert.deepEqual([mail?.client_id, mail && hasSecret(mail)], ['mail', false])
+  assert.deepEqual([portal?.client_id, portal && hasSecret(portal)], ['portal', true])
+  const { seed, ...written } = readJson<{ seed: string; client_certificate: object }>(
+    layout.configFile('consumer'),
+  )
+  assert.deepEqual(written.client_certificate, client_certificate)
+  configSchema.parse({ seed, ...written })
+  assert.deepEqual(seedSchema.parse(readJson(seed)).clients[0]?.token_endpoint_auth_method, 'tls_client_auth')
+  const { introspection_clients: file } = readJson<{ introspection_clients: string }>(
+    layout.configFile('gateway'),
+  )
+  const { clients } = readJson<{ clients: { client_id: string }[] }>(file)
+  assert.deepEqual(
+    clients.map(({ client_id }) => client_id).filter((id) => ['mail', 'portal'].includes(id)),
+    ['portal'],
+  )
+  assert.deepEqual(write(layout, wishes).consumer, consumer)
 })
 
 test('what is wished of the sentinel replaces what the sample has, member by member', () => {

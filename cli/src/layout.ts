@@ -15,6 +15,7 @@ import { sampleMail } from './mail.ts'
 import type { Ports } from './ports.ts'
 import {
   audiences,
+  hasSecret,
   needsSecondFactor,
   plantSeed,
   type Realm,
@@ -101,7 +102,7 @@ export function writeConfigs(
   layout: Layout,
   { tenants, elsewhere }: World,
   seeds: Readonly<Record<Realm, Seed>>,
-  { sentinel: { webhook, ...policy } = {}, remote }: Wishes,
+  { sentinel: { webhook, ...policy } = {}, remote, realms: wished = {} }: Wishes,
 ): void {
   const { data, ports, urls, socket, trustAnchor, enrolmentKey } = layout
   const write = (name: string, config: object): void => writePrivate(layout.configFile(name), config)
@@ -147,6 +148,8 @@ export function writeConfigs(
       // A sample's receivers are on this machine, like all of it.
       signals: { loopback_receivers: true },
       sentinel: urls.sentinel,
+      client_certificate: wished[realm]?.client_certificate,
+      mutual_tls: wished[realm]?.mutual_tls,
       ...trust,
       ...enrolment(realm),
     })
@@ -243,7 +246,7 @@ function seedFile(layout: Layout, realm: Realm): string {
 
 /** The clients of a realm may ask the gateway about tokens of the realm's tenants, with the secrets that they have. */
 function introspectors({ clients }: Seed, tenants: World['tenants'][Realm]): object[] {
-  return clients.map(({ client_id, client_secret }) => ({
+  return clients.filter(hasSecret).map(({ client_id, client_secret }) => ({
     client_id,
     secret_sha256: createHash('sha256').update(client_secret).digest('base64url'),
     tenants: tenants.map(({ id }) => id),

@@ -9,7 +9,7 @@ import { operatorKeyFiles } from './ceremony.ts'
 import { readJson } from './files.ts'
 import { keystoresOf } from './keystores.ts'
 import type { Layout } from './layout.ts'
-import { audiences, type Realm, type Seed, type World } from './world.ts'
+import { audiences, hasSecret, type Realm, type Seed, type World } from './world.ts'
 
 export function describeSystem(
   layout: Layout,
@@ -26,13 +26,17 @@ export function describeSystem(
   const witness = readJson<{ name: string; vkey: string }>(join(layout.data, 'witness.json'))
   return {
     realms: {
-      consumer: { issuer: issuers.consumer, jwks_uri: `${issuers.consumer}/jwks`, ...seeds.consumer },
+      consumer: {
+        issuer: issuers.consumer,
+        jwks_uri: `${issuers.consumer}/jwks`,
+        ...tellable(seeds.consumer),
+      },
       enterprise: {
         issuers: tenants.enterprise.map(({ id }) => {
           const issuer = issuers.enterprise.replace('{tenantid}', id)
           return { tenant: id, issuer, jwks_uri: `${issuer}/jwks` }
         }),
-        ...seeds.enterprise,
+        ...tellable(seeds.enterprise),
       },
     },
     elsewhere: Object.fromEntries(
@@ -60,3 +64,8 @@ export function describeSystem(
 
 /** What the ready file holds. */
 export type System = ReturnType<typeof describeSystem>
+
+/** Of a client with a certificate there is nothing to tell: its key is somebody else's. */
+function tellable({ clients, people }: Seed) {
+  return { clients: clients.filter(hasSecret), people }
+}

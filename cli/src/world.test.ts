@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { plantSeed, planWorld, realms, sampleTenants } from './world.ts'
+import { hasSecret, plantSeed, planWorld, realms, sampleTenants } from './world.ts'
 
 const addresses = {
   callback: 'http://localhost:8405/callback',
@@ -16,7 +16,7 @@ test('each secret of the sample is random and its own; enterprise people have a 
   const seeds = realms.map((realm) => plantSeed(realm, undefined, undefined, addresses))
   const people = seeds.flatMap((seed) => seed.people)
   const secrets = [
-    ...seeds.flatMap((seed) => seed.clients.map(({ client_secret }) => client_secret)),
+    ...seeds.flatMap((seed) => seed.clients.filter(hasSecret).map(({ client_secret }) => client_secret)),
     ...people.flatMap(({ password, totp_secret, sub }) => [password, totp_secret ?? password + sub, sub]),
   ]
   assert.equal(new Set(secrets).size, secrets.length)

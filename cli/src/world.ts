@@ -28,6 +28,16 @@ export interface Client {
   readonly grant_types: readonly string[]
 }
 
+/** One that signs in with a certificate. Somebody else has its key, so there is nothing to tell of it. */
+export interface CertificateClient extends Omit<Client, 'client_secret'> {
+  readonly token_endpoint_auth_method: string
+  readonly client_secret?: undefined
+}
+
+export function hasSecret(client: Client | CertificateClient): client is Client {
+  return client.client_secret !== undefined
+}
+
 export interface Person {
   readonly username: string
   readonly password: string
@@ -105,7 +115,7 @@ const samplePeople: Readonly<Record<Realm, readonly PersonWish[]>> = {
 
 /** Who may sign in to a realm, and by which clients. */
 export interface Seed {
-  readonly clients: readonly Client[]
+  readonly clients: readonly (Client | CertificateClient)[]
   readonly people: readonly Person[]
 }
 
@@ -124,8 +134,12 @@ export function plantSeed(
   return {
     clients: clients.map((client) => {
       const before = known?.clients.find(({ client_id }) => client_id === client.client_id)
-      const client_secret = client.client_secret ?? before?.client_secret ?? secret()
-      return { ...client, redirect_uris: client.redirect_uris ?? [], client_secret }
+      const { client_secret = before?.client_secret ?? secret(), ...others } = client
+      const named = { ...others, redirect_uris: client.redirect_uris ?? [] }
+      const method = 'token_endpoint_auth_method' in client ? client.token_endpoint_auth_method : undefined
+      return method === undefined
+        ? { ...named, client_secret }
+        : { ...named, token_endpoint_auth_method: method }
     }),
     people: people.map(({ sub, password, totp_secret, ...person }: PersonWish) => {
       const before = known?.people.find(

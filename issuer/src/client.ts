@@ -4,4 +4,4 @@
  */
 
 export type { IssuerConfig, Secrets, Seed, SeedClient, SeedPerson } from './config.ts'
-export { seedSchema } from './config.ts'
+export { configSchema, findContradiction, seedSchema } from './config.ts'

@@ -195,7 +195,7 @@ export type SeedClient = Seed['clients'][number]
 export type SeedPerson = Seed['people'][number]
 
 /** What of a client does not go together. */
-function findContradiction(client: SeedClient): string | undefined {
+export function findContradiction(client: SeedClient): string | undefined {
   const { token_endpoint_auth_method: method, client_secret, jwks } = client
   const names = Object.keys(subjectChecks).filter((name) => client[name as keyof SeedClient] !== undefined)
   if ((method === undefined) !== (client_secret !== undefined))
