@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { after, before, test } from 'node:test'
+import { after, before, type TestContext, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AuthorityError } from '@countersign/authority/client'
 import { decode } from '@countersign/validator/base64url'
@@ -28,6 +28,13 @@ before(async () => {
   gateway = await sentinel.enrol('gateway')
 })
 after(() => sentinel.stop())
+
+/** A sentinel of a test's own. A test that fails does not leave it running, which would keep this process alive. */
+async function begin(t: TestContext, ...change: Parameters<typeof startTestSentinel>): Promise<TestSentinel> {
+  const own = await startTestSentinel(...change)
+  t.after(own.stop)
+  return own
+}
 
 test('F9 T267: genuine tokens and garbage, refused or not, raise no alarm', async () => {
   const { world } = sentinel
@@ -157,8 +164,8 @@ for (const [at, [title, rule, reason, forge]] of thefts.entries()) {
   })
 }
 
-test('T118 T267: genuine tokens of a key that was just blocked are refused and are no alarm; forged ones are', async () => {
-  const quiet = await startTestSentinel()
+test('T118 T267: genuine tokens of a key that was just blocked are refused and are no alarm; forged ones are', async (t) => {
+  const quiet = await begin(t)
   const { world } = quiet
   const webmail = await quiet.enrol('webmail')
   const genuine = world.issue()
@@ -171,11 +178,10 @@ test('T118 T267: genuine tokens of a key that was just blocked are refused and a
   assert.deepEqual([alert.rule, alert.reason], ['inactive_key_used', 'key_blocked'])
   // It is blocked already, and says so; there is nothing to order.
   assert.deepEqual(quiet.blocks, [])
-  await quiet.stop()
 })
 
-test('T267: one attack is one alert that counts, whatever it is repeated', async () => {
-  const busy = await startTestSentinel({ policy: watchOnly })
+test('T267: one attack is one alert that counts, whatever it is repeated', async (t) => {
+  const busy = await begin(t, { policy: watchOnly })
   const webmail = await busy.enrol('webmail')
   for (let n = 0; n < 150; n++) webmail.decide(busy.world.issue({ receipt: null }))
   await webmail.reporter.flush()
@@ -191,11 +197,10 @@ test('T267: one attack is one alert that counts, whatever it is repeated', async
     later.reduce((sum, { count }) => sum + count, 0),
     250,
   )
-  await busy.stop()
 })
 
-test('D2 F10 T145: the first forged token that a validator refuses has its key blocked, and says when all have it', async () => {
-  const acting = await startTestSentinel()
+test('D2 F10 T145: the first forged token that a validator refuses has its key blocked, and says when all have it', async (t) => {
+  const acting = await begin(t)
   const webmail = await acting.enrol('webmail')
   const { kid } = acting.world.keys.consumer
   webmail.decide(acting.world.issue({ receipt: null }))
@@ -209,11 +214,10 @@ test('D2 F10 T145: the first forged token that a validator refuses has its key b
   assert.equal(incident?.kid, kid)
   assert.deepEqual(incident?.alerts, [alert.id])
   assert.equal(incident?.block?.version, acting.world.state.manifest.version)
-  await acting.stop()
 })
 
-test('a block is acknowledged only when the slowest validator has it', async () => {
-  const acting = await startTestSentinel()
+test('a block is acknowledged only when the slowest validator has it', async (t) => {
+  const acting = await begin(t)
   const webmail = await acting.enrol('webmail')
   acting.behind.set('slow', 1)
   webmail.decide(acting.world.issue({ receipt: null }))
@@ -222,11 +226,10 @@ test('a block is acknowledged only when the slowest validator has it', async () 
   assert.equal(ordered?.acknowledged_ms, null)
   acting.behind.set('slow', undefined)
   await until(blockOf, (block) => typeof block?.acknowledged_ms === 'number')
-  await acting.stop()
 })
 
-test('a block that the authority cannot take now is ordered again, after a restart too', async () => {
-  const acting = await startTestSentinel()
+test('a block that the authority cannot take now is ordered again, after a restart too', async (t) => {
+  const acting = await begin(t)
   const webmail = await acting.enrol('webmail')
   const { block } = acting
   acting.block = async () => {
@@ -244,11 +247,10 @@ test('a block that the authority cannot take now is ordered again, after a resta
     (order) => typeof order?.acknowledged_ms === 'number',
   )
   assert.equal((await acting.alerts()).length, 1)
-  await acting.stop()
 })
 
-test('a block that can never be carried out is given up, and the incident says why', async () => {
-  const acting = await startTestSentinel()
+test('a block that can never be carried out is given up, and the incident says why', async (t) => {
+  const acting = await begin(t)
   const webmail = await acting.enrol('webmail')
   acting.block = async () => {
     throw new AuthorityError('command_not_authorised', 'no such block key', false)
@@ -260,11 +262,10 @@ test('a block that can never be carried out is given up, and the incident says w
   )
   assert.equal(block?.failure, 'command_not_authorised')
   assert.equal(acting.blocks.length, 1)
-  await acting.stop()
 })
 
-test('T146 T147 D2: signing key and witness key stolen: accepted, then exposed by a log that holds no such entry', async () => {
-  const acting = await startTestSentinel()
+test('T146 T147 D2: signing key and witness key stolen: accepted, then exposed by a log that holds no such entry', async (t) => {
+  const acting = await begin(t)
   const { world } = acting
   const webmail = await acting.enrol('webmail')
   const honest = [...world.witness.entries]
@@ -279,11 +280,10 @@ test('T146 T147 D2: signing key and witness key stolen: accepted, then exposed b
     (blocks) => blocks.length > 0,
   )
   assert.equal(webmail.decide(forged).accepted, false)
-  await acting.stop()
 })
 
-test('T141 D2: a genuine index with another leaf is exposed as soon as the log was read', async () => {
-  const acting = await startTestSentinel({ policy: watchOnly })
+test('T141 D2: a genuine index with another leaf is exposed as soon as the log was read', async (t) => {
+  const acting = await begin(t, { policy: watchOnly })
   const { world } = acting
   const webmail = await acting.enrol('webmail')
   const at = world.witness.entries.length
@@ -295,11 +295,10 @@ test('T141 D2: a genuine index with another leaf is exposed as soon as the log w
   await webmail.reporter.flush()
   const alert = await acting.alertOf(({ alert }) => alert.rule === 'log_mismatch')
   assert.equal(alert.reason, 'entry_differs')
-  await acting.stop()
 })
 
-test('T146 T147: a sealed log holds no more than it holds, whatever a stolen witness key says', async () => {
-  const acting = await startTestSentinel({ policy: { ...watchOnly, merge_delay_seconds: 3600 } })
+test('T146 T147: a sealed log holds no more than it holds, whatever a stolen witness key says', async (t) => {
+  const acting = await begin(t, { policy: { ...watchOnly, merge_delay_seconds: 3600 } })
   const { world } = acting
   const webmail = await acting.enrol('webmail')
   const honest = [...world.witness.entries]
@@ -315,11 +314,10 @@ test('T146 T147: a sealed log holds no more than it holds, whatever a stolen wit
   await webmail.reporter.flush()
   const second = await acting.alertOf(({ alert }) => alert.actor === '203.0.113.9')
   assert.equal(second.reason, 'entry_missing')
-  await acting.stop()
 })
 
-test('T135 T136: a log that changes its past is an alert', async () => {
-  const acting = await startTestSentinel()
+test('T135 T136: a log that changes its past is an alert', async (t) => {
+  const acting = await begin(t)
   const { world } = acting
   world.issue()
   await until(
@@ -330,11 +328,10 @@ test('T135 T136: a log that changes its past is an alert', async () => {
   acting.log.entries = () => forked
   const alert = await acting.alertOf(({ alert }) => alert.rule === 'log_inconsistent')
   assert.equal(alert.actor, world.witness.origin)
-  await acting.stop()
 })
 
-test('T135: a log that was rolled back while the sentinel was away is an alert', async () => {
-  const acting = await startTestSentinel()
+test('T135: a log that was rolled back while the sentinel was away is an alert', async (t) => {
+  const acting = await begin(t)
   const { world } = acting
   for (let n = 0; n < 5; n++) world.issue()
   await until(
@@ -346,21 +343,19 @@ test('T135: a log that was rolled back while the sentinel was away is an alert',
   acting.log.clock = () => clock() + 2
   await acting.restart()
   await acting.alertOf(({ alert }) => alert.rule === 'log_inconsistent')
-  await acting.stop()
 })
 
-test('A3: broken glass alarms whoever listens, by the manifest alone, whatever the policy says', async () => {
-  const acting = await startTestSentinel({ policy: watchOnly })
+test('A3: broken glass alarms whoever listens, by the manifest alone, whatever the policy says', async (t) => {
+  const acting = await begin(t, { policy: watchOnly })
   const { world } = acting
   const until = world.now + 3600
   world.publish(() => ({ breakGlass: [world.approve({ op: 'break-glass', realm: 'enterprise', until })] }))
   const alert = await acting.alertOf(({ alert }) => alert.rule === 'break_glass')
   assert.deepEqual([alert.severity, alert.realm, alert.reason], ['critical', 'enterprise', 'glass_broken'])
-  await acting.stop()
 })
 
-test('F13 K3: what the authority says of its rotations becomes alerts', async () => {
-  const acting = await startTestSentinel({ policy: watchOnly })
+test('F13 K3: what the authority says of its rotations becomes alerts', async (t) => {
+  const acting = await begin(t, { policy: watchOnly })
   const slot = {
     realm: 'consumer',
     issuer: 'https://login.example',
@@ -375,7 +370,6 @@ test('F13 K3: what the authority says of its rotations becomes alerts', async ()
   assert.deepEqual([unheard.actor, unheard.kid], ['webmail', 'B'])
   const late = await acting.alertOf(({ alert }) => alert.rule === 'rotation_late')
   assert.deepEqual([late.reason, late.kid], ['overdue', 'A'])
-  await acting.stop()
 })
 
 test('T119: only reports that an enrolled validator signed count, each once', async () => {
@@ -451,8 +445,8 @@ test('T237: a report holds nothing of the token', async () => {
     assert.ok(!sent.includes(secret))
 })
 
-test('alerts survive a restart, the newest first, in pages', async () => {
-  const lasting = await startTestSentinel({ policy: watchOnly })
+test('alerts survive a restart, the newest first, in pages', async (t) => {
+  const lasting = await begin(t, { policy: watchOnly })
   const webmail = await lasting.enrol('webmail')
   for (const network of ['a', 'b', 'c']) webmail.decide(lasting.world.issue({ receipt: null }), { network })
   await webmail.reporter.flush()
@@ -467,7 +461,6 @@ test('alerts survive a restart, the newest first, in pages', async () => {
   assert.deepEqual(await page.json(), [earlier[1]])
   for (const query of ['limit=0', 'limit=x', 'limit=100000', 'before=-1'])
     assert.equal((await fetch(new URL(`/alerts?${query}`, lasting.url))).status, 400)
-  await lasting.stop()
 })
 
 function addKey(change: object): TestKey {
