@@ -4,24 +4,41 @@
  * @module
  */
 
+import cluster, { type Address, type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { createLocalJWKSet, jwtVerify } from 'jose'
 
 /** What it is told at start, as JSON in its first argument. */
 export interface BareGatewayOptions {
+  /** So many processes answer. */
+  readonly workers: number
   readonly jwks: Parameters<typeof createLocalJWKSet>[0]
   readonly issuer: string
   readonly audience: string
 }
 
-if (import.meta.main) await serve(JSON.parse(process.argv[2] ?? '') as BareGatewayOptions)
+if (import.meta.main) {
+  const options = JSON.parse(process.argv[2] ?? '') as BareGatewayOptions
+  if (cluster.isPrimary) await start(options)
+  else serve(options)
+}
 
-async function serve({ jwks, issuer, audience }: BareGatewayOptions): Promise<void> {
+async function start({ workers }: BareGatewayOptions): Promise<void> {
+  for (let worker = 0; worker < workers; worker++) cluster.fork()
+  let port = 0
+  for (let worker = 0; worker < workers; worker++) {
+    const [, address] = (await once(cluster, 'listening')) as [Worker, Address]
+    port = address.port
+  }
+  process.send?.(`http://127.0.0.1:${port}`)
+  process.once('disconnect', () => process.exit(0))
+}
+
+function serve({ jwks, issuer, audience }: BareGatewayOptions): void {
   const keys = createLocalJWKSet(jwks)
   const options = { issuer, audience, typ: 'at+jwt', algorithms: ['ES256'] }
-  const server = createServer({ maxHeaderSize: 80 * 1024 }, async (request, response) => {
+  createServer({ maxHeaderSize: 80 * 1024 }, async (request, response) => {
     const [, token = ''] = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
     try {
       const { payload } = await jwtVerify(token, keys, options)
@@ -31,7 +48,4 @@ async function serve({ jwks, issuer, audience }: BareGatewayOptions): Promise<vo
     }
     response.end()
   }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  process.send?.(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
-  process.once('disconnect', () => process.exit(0))
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { availableParallelism } from 'node:os'
 import { operate, type RunningSystem } from '@countersign/cli/client'
 import { endpointOf } from './endpoints.ts'
 import { type GatewayProcess, startBareGateway, startGateway } from './gateways.ts'
@@ -17,79 +18,100 @@ import { type Row, rowsOf, showSection } from './table.ts'
 const TOKENS = 8192
 /** So many come again and again. */
 const TOKENS_SEEN = 512
-const ROUNDS = 7
+/** So often a token comes in between. */
+const TIMES = 4
+const ROUNDS = 5
 const MILLISECONDS = 500
 /** A service runs for days; what its first seconds cost is left out, and is more where there is more code. */
-const WARM_UP_MILLISECONDS = 2500
+const WARM_UP_MILLISECONDS = 1500
 
+/** As many processes as this machine has processors for. */
+const WORKERS = availableParallelism()
+
+interface Gateways {
+  readonly ours: GatewayProcess
+  readonly oursInWorkers: GatewayProcess
+  readonly bare: GatewayProcess
+  readonly bareInWorkers: GatewayProcess
+}
+
+const BARE = 'node:http and jose'
+const BARE_IN_WORKERS = `the same, ${WORKERS} workers`
 const OURS = 'countersign gateway'
-const BARE = 'bare Node gateway over jose'
+const OURS_IN_WORKERS = `countersign gateway, ${WORKERS} workers`
 
 /** Measures both ways of asking, and prints them. */
 export async function measureGateways(system: RunningSystem): Promise<void> {
-  const tokens = await collectTokens(await endpointOf(system.ready), TOKENS, system.ready.gateway.audience)
-  const [ours, bare] = [await startGateway(system), await startBareGateway(system)]
+  const endpoint = await endpointOf(system.ready)
+  const tokens = await collectTokens(endpoint, TOKENS, system.ready.gateway.audience)
+  const gateways: Gateways = {
+    ours: await startGateway(system, 1),
+    oursInWorkers: await startGateway(system, WORKERS),
+    bare: await startBareGateway(system, 1),
+    bareInWorkers: await startBareGateway(system, WORKERS),
+  }
   try {
     const forget = (): Promise<void> => forgetVerdicts(system)
-    await measureAlone(ours, bare, tokens, forget)
+    await measureAlone(gateways, tokens, forget)
     const missing = missingNginx()
-    if (missing === undefined) await measureBehindNginx(system, ours, bare, tokens, forget)
+    if (missing === undefined) await measureBehindNginx(system, gateways, tokens, forget)
     else showSection('behind nginx', [{ label: missing, value: '' }])
   } finally {
-    await Promise.all([ours.stop(), bare.stop()])
+    await Promise.all(Object.values(gateways).map((gateway) => gateway.stop()))
   }
 }
 
 async function measureAlone(
-  ours: GatewayProcess,
-  bare: GatewayProcess,
+  { ours, oursInWorkers, bare, bareInWorkers }: Gateways,
   tokens: readonly string[],
   forget: () => Promise<void>,
 ): Promise<void> {
+  const all = [
+    [BARE, bare],
+    [BARE_IN_WORKERS, bareInWorkers],
+    [OURS, ours],
+    [OURS_IN_WORKERS, oursInWorkers],
+  ] as const
   const seen = tokens.slice(0, TOKENS_SEEN)
-  const cached = [askWith(BARE, bare.url, seen), askWith(OURS, ours.url, seen)]
-  const uncached = [
-    askWith(BARE, bare.url, tokens, { once: true, processorSeconds: bare.processorSeconds }),
-    askWith(OURS, ours.url, tokens, { once: true, prepare: forget, processorSeconds: ours.processorSeconds }),
-  ]
-  for (const { measure } of uncached) await measure(WARM_UP_MILLISECONDS)
-  const results = await measure(uncached, BARE)
-  const [theirTime = Number.NaN, ourTime = Number.NaN] = uncached.map(({ secondsPerRequest }) =>
-    secondsPerRequest(),
+  const cached = all.map(([name, { url, processorSeconds }]) =>
+    askWith(name, url, seen, { processorSeconds }),
   )
-  showSection('gateway, each token once', [
-    ...withDelays(results, uncached),
-    {
-      label: 'processor time per request',
-      value: `${((ourTime / theirTime) * 100).toFixed(0)} % of the bare one`,
-    },
-  ])
+  // Each again while the one before is new: a client shows its token as often as it calls.
+  const again = Array.from({ length: tokens.length * TIMES }, (_, at) => {
+    const [block, within] = [Math.floor(at / (TOKENS_SEEN * TIMES)), at % TOKENS_SEEN]
+    return tokens[block * TOKENS_SEEN + within] ?? ''
+  })
+  const [mixed, uncached] = [again, tokens].map((shown) =>
+    all.map(([name, { url, processorSeconds }]) => {
+      const options = { once: true, processorSeconds, ...(name.startsWith(OURS) && { prepare: forget }) }
+      return askWith(name, url, shown, options)
+    }),
+  ) as [LoadContender[], LoadContender[]]
   showSection('gateway, tokens seen before', withDelays(await measure(cached, BARE), cached))
+  showSection(`gateway, each token ${TIMES} times`, withDelays(await measure(mixed, BARE), mixed))
+  for (const { measure } of uncached) await measure(WARM_UP_MILLISECONDS)
+  showSection('gateway, each token once', withDelays(await measure(uncached, BARE), uncached))
 }
 
 async function measureBehindNginx(
   system: RunningSystem,
-  ours: GatewayProcess,
-  bare: GatewayProcess,
+  { ours, bare }: Gateways,
   tokens: readonly string[],
   forget: () => Promise<void>,
 ): Promise<void> {
   const nginx = await startNginx(system.data, { countersign: ours.url, bare: bare.url })
   try {
     const seen = tokens.slice(0, TOKENS_SEEN)
-    const [alone, overBare, again, once] = [
-      askWith('nginx alone', nginx.alone, seen),
-      askWith('nginx, bare gateway over jose', nginx.bare, seen),
+    const alone = askWith('nginx alone', nginx.alone, seen)
+    const contenders = [
+      alone,
+      askWith(`nginx, ${BARE}`, nginx.bare, seen),
       askWith('nginx, countersign', nginx.countersign, seen),
-      askWith('nginx, countersign, each token once', nginx.countersign, tokens, {
-        once: true,
-        prepare: forget,
-      }),
+      askWith('nginx, countersign, each once', nginx.countersign, tokens, { once: true, prepare: forget }),
     ]
-    const contenders = [alone, overBare, again, once]
     const results = await measure(contenders, alone.name)
     const overJose = (at: number): Row => ({
-      label: `${results[at]?.name.replace('nginx, ', '')}, beside jose`,
+      label: `${results[at]?.name.replace('nginx, ', '')}, over jose`,
       value: '',
       ratio: ratioBetween(results[at], results[1]),
     })
@@ -113,9 +135,13 @@ function askWith(
 }
 
 function withDelays(results: readonly Result[], contenders: readonly LoadContender[]): Row[] {
+  const base = contenders[0]?.secondsPerRequest() ?? Number.NaN
   return rowsOf(results).map((row, at) => {
-    const within = (share: number): string => `${contenders[at]?.within(share).toFixed(1)} ms`
-    return { ...row, note: `p50 ${within(0.5)}, p99 ${within(0.99)}` }
+    const { within, secondsPerRequest } = contenders[at] as LoadContender
+    const milliseconds = (share: number): string => `${within(share).toFixed(1)} ms`
+    const share = secondsPerRequest() / base
+    const processor = Number.isNaN(share) ? '' : `, processor ${share.toFixed(2)} ×`
+    return { ...row, note: `p50 ${milliseconds(0.5)}, p99 ${milliseconds(0.99)}${processor}` }
   })
 }
 

@@ -34,17 +34,17 @@ const quiet = { COUNTERSIGN_LOG_LEVEL: 'error', NODE_NO_WARNINGS: '1' }
  * The gateway with the configuration that it has in the system, but for where it listens and where its sightings go: it
  * makes and sends them all, and they are taken without a look, since a sentinel has a machine of its own.
  */
-export async function startGateway({ data }: RunningSystem): Promise<GatewayProcess> {
+export async function startGateway({ data }: RunningSystem, workers: number): Promise<GatewayProcess> {
   const sink = createServer((request, response) => {
     request.resume().on('end', () => response.writeHead(204).end())
   }).listen(0, '127.0.0.1')
   await once(sink, 'listening')
   const config = JSON.parse(readFileSync(join(data, 'config', 'gateway.json'), 'utf8')) as object
-  const folder = join(data, 'bench-gateway')
+  const folder = join(data, `bench-gateway-${workers}`)
   mkdirSync(folder, { mode: 0o700 })
   const file = join(folder, 'config.json')
   const sentinel = `http://127.0.0.1:${(sink.address() as AddressInfo).port}`
-  writeFileSync(file, JSON.stringify({ ...config, listen: { port: 0 }, state: folder, sentinel }))
+  writeFileSync(file, JSON.stringify({ ...config, workers, listen: { port: 0 }, state: folder, sentinel }))
   const child = fork(gatewayMain, ['--config', file], { env: quiet })
   const [{ ready }] = (await once(child, 'message')) as [{ ready: { url: string } }]
   return running(child, ready.url, () => {
@@ -54,10 +54,10 @@ export async function startGateway({ data }: RunningSystem): Promise<GatewayProc
 }
 
 /** A bare gateway over `jose` that takes the tokens of the consumer realm. */
-export async function startBareGateway({ ready }: RunningSystem): Promise<GatewayProcess> {
+export async function startBareGateway({ ready }: RunningSystem, workers: number): Promise<GatewayProcess> {
   const { issuer, jwks_uri } = ready.realms.consumer
   const jwks = (await (await fetch(jwks_uri)).json()) as BareGatewayOptions['jwks']
-  const options: BareGatewayOptions = { jwks, issuer, audience: ready.gateway.audience }
+  const options: BareGatewayOptions = { workers, jwks, issuer, audience: ready.gateway.audience }
   const child = fork(fileURLToPath(new URL('./bare-gateway.ts', import.meta.url)), [JSON.stringify(options)])
   const [url] = (await once(child, 'message')) as [string]
   return running(child, url)
@@ -78,11 +78,17 @@ function running(child: ChildProcess, origin: string, after: () => void = () => 
 
 const TICKS_PER_SECOND = 100
 
-/** proc(5): user and system time are the 14th and 15th field; the second is a name in brackets, with anything in it. */
+/**
+ * Of a process and what it started, proc(5): user and system time are the 14th and 15th field of `stat`; the second is a name in
+ * brackets, with anything in it.
+ */
 function processorSecondsOf(pid: number): number | undefined {
   try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+    const read = (name: string): string => readFileSync(`/proc/${pid}/${name}`, 'utf8')
+    const fields = read('stat').split(') ').at(-1)?.split(' ') ?? []
+    const own = (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+    const children = read(`task/${pid}/children`).trim().split(' ').filter(Boolean)
+    return children.reduce((sum, child) => sum + (processorSecondsOf(Number(child)) ?? 0), own)
   } catch {
     return undefined
   }
