@@ -19,7 +19,7 @@ import { issuers, mailAudience, tenants } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import type { RemoteClient } from './config.ts'
 import { operationNames } from './remote.ts'
-import { startTestBroker, type TestBroker } from './testing.ts'
+import { initSigner, startTestBroker, type TestBroker } from './testing.ts'
 import { type Certificate, createTestAuthority, missingOpenssl, type TestAuthority } from './testing-pki.ts'
 
 interface Answer {
@@ -41,6 +41,7 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
     two: ['DNS:login.partner.example', 'DNS:northwind.partner.example'],
     quoted: ['URI:http://x/, DNS:login.partner.example'],
     revoked: ['DNS:revoked.partner.example'],
+    added: ['DNS:added.example'],
   }
   type Name = keyof typeof names
   let authority: TestAuthority
@@ -346,6 +347,30 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
       [issue, `{"type":"access","claims":{"iss":"${issuers.consumer}","iss":"x"}}`, {}, 'malformed'],
     ] as const)
       assert.equal(await codeOf(ask(certificates.dns, operation, body, options)), code, String(operation))
+  })
+
+  test('a realm and its client that are added together are let in by the same reload', async () => {
+    const { remote, realms } = broker.config
+    assert.ok(remote)
+    assert.equal(await codeOf(ask(certificates.added, 'GET /v1/health')), 'unknown_client')
+    await initSigner(broker.folder, 'added')
+    const own = join(broker.folder, 'added')
+    const keystores = [{ keystore: join(own, 'keystore.age'), passphrase_file: join(own, 'passphrase') }]
+    const added = { socket: join(broker.folder, 'added.sock'), keystores, signatures_per_second: 100 }
+    const client = {
+      name: 'added',
+      certificate: { dns: 'added.example' },
+      realm: 'added',
+      issuers: ['https://added.example'],
+      tokens_per_second: 10,
+    }
+    await broker.reload({
+      realms: { ...realms, added },
+      remote: { ...remote, clients: [...remote.clients, client] },
+    })
+    assert.equal((await ask(certificates.added, 'GET /v1/health')).body['realm'], 'added')
+    assert.deepEqual((await ask(certificates.added, 'GET /v1/jwks')).body['keys'], [])
+    await broker.reload({ remote })
   })
 
   test('T265: with the witness away there is a retryable problem and no token, and health says which of us it is', async () => {

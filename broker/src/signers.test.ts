@@ -21,7 +21,7 @@ import { openBrokerAdmin, type SignerStatus } from './client.ts'
 import type { KeystoreConfig } from './config.ts'
 import { RealmSigners } from './signers.ts'
 import type { SupervisedSigner } from './supervise.ts'
-import { startTestBroker } from './testing.ts'
+import { initSigner, startTestBroker } from './testing.ts'
 
 const broker = await startTestBroker()
 const admin = openBrokerAdmin(join(broker.folder, 'admin.sock'))
@@ -34,12 +34,9 @@ const keystores = broker.config.realms['consumer']?.keystores as KeystoreConfig[
 const [first] = keystores as [KeystoreConfig]
 const main = fileURLToPath(import.meta.resolve('@countersign/signer/client')).replace('client.ts', 'main.ts')
 
-async function init(
-  { keystore, folder, passphrase_file, environment }: KeystoreConfig,
-  realm = 'consumer',
-): Promise<PublicJwk> {
+async function init({ keystore, folder, passphrase_file, environment }: KeystoreConfig): Promise<PublicJwk> {
   const place = folder === undefined ? [] : ['--folder', folder]
-  const args = ['--realm', realm, '--keystore', keystore, ...place, '--passphrase-file', passphrase_file]
+  const args = ['--realm', 'consumer', '--keystore', keystore, ...place, '--passphrase-file', passphrase_file]
   const { stdout } = await promisify(execFile)(process.execPath, [main, 'init', ...args], {
     env: { ...environment },
   })
@@ -276,8 +273,10 @@ test('a key is made by the signer that is named, and by no other', async () => {
 
 test('a realm that is added gets its signer and its socket while the others go on; one whose signer does not come up is not', async () => {
   const folder = join(broker.folder, 'partner')
-  const { passphrase_file } = first
-  const partner = { keystore: join(folder, 'keystore.age'), passphrase_file }
+  const partner = {
+    keystore: join(folder, 'keystore.age'),
+    passphrase_file: join(folder, 'passphrase'),
+  }
   const realms = {
     ...broker.config.realms,
     partner: {
@@ -288,8 +287,7 @@ test('a realm that is added gets its signer and its socket while the others go o
   }
   await assert.rejects(broker.reload({ realms }), { code: 'signer_not_started' })
   await assert.rejects(connectLines(join(broker.folder, 'partner.sock')), { code: 'ENOENT' })
-  mkdirSync(folder)
-  const jwk = await init(partner, 'partner')
+  const jwk = await initSigner(broker.folder, 'partner')
   await broker.reload({ realms })
   await broker.reload({ realms })
   const { signers } = await admin.status()

@@ -181,7 +181,8 @@ async function seenBy(test: TestBroker): Promise<number> {
   return Math.min(...signers.map(({ version }) => version))
 }
 
-async function initSigner(folder: string, realm: string): Promise<PublicJwk> {
+/** Makes a signer's keystore in a folder of its own, named by the realm. Gives its identity key. */
+export async function initSigner(folder: string, realm: string): Promise<PublicJwk> {
   mkdirSync(join(folder, realm), { mode: 0o700 })
   const passphraseFile = join(folder, realm, 'passphrase')
   writeFileSync(passphraseFile, 'the passphrase of this test', { mode: 0o600 })
