@@ -10,7 +10,7 @@ import { fetchObject } from './delivery.ts'
 import { DocumentRefusal, readDocument, readPayload } from './document.ts'
 import type { JsonObject } from './json.ts'
 import type { TrustSource, TrustState } from './manifest.ts'
-import { Answers, settle } from './settle.ts'
+import { type Answers, Asked, settle } from './settle.ts'
 import { type Clocks, systemClocks, Trust } from './trust.ts'
 import { formatRecord, parseRecord } from './trust-record.ts'
 
@@ -111,14 +111,14 @@ export function createEdgeTrust(options: EdgeTrustOptions): EdgeTrust {
   async function restore(): Promise<Trust> {
     const text = await store?.get()
     if (text === undefined || text === null) return new Trust(anchor, clocks)
-    const answers = new Answers()
+    const answers: Answers = new Asked()
     const record = parseRecord(text)
     await verifyCharters(record.charters, undefined, answers)
     return settle(() => Trust.restore(record, anchor, clocks), undefined, answers)
   }
 
   async function take({ freshness, ...document }: JsonObject, held: Trust): Promise<void> {
-    const answers = new Answers()
+    const answers: Answers = new Asked()
     const charters = await fetchCharters(document, held.state, answers)
     const isNewer = (await settle(() => held.accept(document, charters), undefined, answers)) === 'newer'
     if (freshness !== undefined) {

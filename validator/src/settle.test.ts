@@ -9,7 +9,7 @@ import { verifyLater } from '#platform'
 import { DocumentRefusal, refuseAs } from './document.ts'
 import { type Algorithm, importPublicJwk, signInput, verifySignature } from './jws.ts'
 import { Refusal } from './refusal.ts'
-import { Answers, settle } from './settle.ts'
+import { Asked, settle } from './settle.ts'
 import type { Sighting } from './sighting.ts'
 import { each, Suspension } from './suspension.ts'
 import { createTestKey, createTestWorld, mailAudience, type TestWorld } from './testing.ts'
@@ -66,7 +66,7 @@ test('an answer is for the very bytes that were asked about, and for the key in 
     [true, 'RS256', rsaKey, 'one', rsaSignature],
     [true, 'PS256', rsaKey, 'one', rsaSignature],
   ]
-  const answers = new Answers()
+  const answers = new Asked<boolean>()
   const results: boolean[] = []
   for (const [isNew, ...question] of questions) {
     const { asked, verify } = counting()

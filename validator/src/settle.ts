@@ -11,25 +11,39 @@
  */
 
 import type { KeyObject } from 'node:crypto'
-import { encodeBase64url, verifyLater } from '#platform'
+import { sameBytes, verifyLater } from '#platform'
 import { answeredBy } from './jws.ts'
 import { type SignatureQuestion, Suspension } from './suspension.ts'
 
 /** Each round answers questions that were not asked before. More than any work of ours asks for, in the worst of worlds. */
 const ROUNDS_MAX = 256
 
-/** What was found out about signatures, by the very bytes that were asked about. */
-export class Answers {
-  readonly #known = new Map<string, boolean>()
+/** What is known of signatures, by the very bytes that were asked about. */
+export class Asked<Value> {
+  /** By a few bytes of the signature, so that a long list is not looked through for each. */
+  readonly #lists = new Map<number, (readonly [question: SignatureQuestion, value: Value])[]>()
 
-  get(question: SignatureQuestion): boolean | undefined {
-    return this.#known.get(nameOf(question))
+  get(...question: SignatureQuestion): Value | undefined {
+    return this.#lists.get(shortName(question))?.find(([known]) => isSame(known, question))?.[1]
   }
 
-  set(question: SignatureQuestion, isSigned: boolean): void {
-    this.#known.set(nameOf(question), isSigned)
+  set(value: Value, ...question: SignatureQuestion): void {
+    const name = shortName(question)
+    const list = this.#lists.get(name)
+    if (list === undefined) this.#lists.set(name, [[question, value]])
+    else list.push([question, value])
+  }
+
+  delete(...question: SignatureQuestion): void {
+    const name = shortName(question)
+    const others = this.#lists.get(name)?.filter(([known]) => !isSame(known, question)) ?? []
+    if (others.length === 0) this.#lists.delete(name)
+    else this.#lists.set(name, others)
   }
 }
+
+/** Whether signatures are good, as it was found out. */
+export type Answers = Asked<boolean>
 
 /**
  * What `work` gives or throws once it knows of every signature that it asks for. Rejects as well where `verify` does. Give the
@@ -38,50 +52,50 @@ export class Answers {
 export async function settle<Result>(
   work: () => Result,
   verify: typeof verifyLater = verifyLater,
-  answers: Answers = new Answers(),
+  answers: Answers = new Asked(),
 ): Promise<Awaited<Result>> {
+  const answer = (...question: SignatureQuestion): boolean => {
+    const isSigned = answers.get(...question)
+    if (isSigned === undefined) throw new Suspension([question])
+    return isSigned
+  }
   for (let round = 0; round < ROUNDS_MAX; round++) {
     try {
-      return await answeredBy((...asked) => answerTo(questionOf(...asked), answers), work)
+      return await answeredBy(answer, work)
     } catch (thrown) {
       if (!(thrown instanceof Suspension)) throw thrown
-      await Promise.all(thrown.questions.map((question) => answer(question, verify, answers)))
+      await Promise.all(
+        thrown.questions.map(async (question) => answers.set(await verify(...question), ...question)),
+      )
     }
   }
   throw new Error(`there is no end to the signatures: ${ROUNDS_MAX} rounds of them were verified`)
 }
 
-async function answer(
-  question: SignatureQuestion,
-  verify: typeof verifyLater,
-  answers: Answers,
-): Promise<void> {
-  const { algorithm, key, input, signature } = question
-  answers.set(question, await verify(algorithm, key, input, signature))
+function shortName([, , , signature]: SignatureQuestion): number {
+  return (signature[3] ?? 0) * 2 ** 16 + (signature[4] ?? 0) * 2 ** 8 + (signature[5] ?? 0)
 }
 
-function answerTo(question: SignatureQuestion, answers: Answers): boolean {
-  const isSigned = answers.get(question)
-  if (isSigned === undefined) throw new Suspension([question])
-  return isSigned
+/** Whether nobody could answer one otherwise than the other. */
+function isSame(one: SignatureQuestion, other: SignatureQuestion): boolean {
+  const [algorithm, key, input, signature] = one
+  return (
+    algorithm === other[0] &&
+    isSameInput(input, other[2]) &&
+    sameBytes(signature, other[3]) &&
+    (key === other[1] || nameOf(key) === nameOf(other[1]))
+  )
 }
 
-function questionOf(
-  ...[algorithm, key, input, signature]: Parameters<typeof verifyLater>
-): SignatureQuestion {
-  return { algorithm, key, input, signature }
-}
-
-/** The input comes last and is the only part that may hold a space, so that two questions never share a name. */
-function nameOf({ algorithm, key, input, signature }: SignatureQuestion): string {
-  const [kind, text] = typeof input === 'string' ? ['text', input] : ['bytes', encodeBase64url(input)]
-  return `${algorithm} ${nameOfKey(key)} ${encodeBase64url(signature)} ${kind} ${text}`
+function isSameInput(one: string | Uint8Array, other: string | Uint8Array): boolean {
+  if (typeof one === 'string' || typeof other === 'string') return one === other
+  return sameBytes(one, other)
 }
 
 const keyNames = new WeakMap<KeyObject, string>()
 
 /** By its members: a document that is read again has other objects for the same keys. */
-function nameOfKey(key: KeyObject): string {
+function nameOf(key: KeyObject): string {
   let name = keyNames.get(key)
   if (name === undefined) {
     const { kty, crv, x, y, n, e, pub } = key.export({ format: 'jwk' }) as Record<string, unknown>

@@ -7,18 +7,38 @@
 import type { KeyObject } from 'node:crypto'
 import type { Algorithm } from './jws.ts'
 
-/** Whether the holder of `key` signed `input`. */
-export interface SignatureQuestion {
-  readonly algorithm: Algorithm
-  readonly key: KeyObject
-  readonly input: string | Uint8Array
-  readonly signature: Uint8Array
-}
+/** Whether the holder of the key signed the input. */
+export type SignatureQuestion = readonly [
+  algorithm: Algorithm,
+  key: KeyObject,
+  input: string | Uint8Array,
+  signature: Uint8Array,
+]
 
 export class Suspension {
   readonly questions: readonly SignatureQuestion[]
   constructor(questions: readonly SignatureQuestion[]) {
     this.questions = questions
+  }
+}
+
+/** One after the other. Where the first has to wait for a signature, the second is asked for its own as well. */
+export function together(first: () => void, second: () => void): void {
+  try {
+    first()
+  } catch (thrown) {
+    if (thrown instanceof Suspension) join(thrown, second)
+    throw thrown
+  }
+  second()
+}
+
+/** What else is wrong comes to light when the first is known. */
+function join({ questions }: Suspension, second: () => void): void {
+  try {
+    second()
+  } catch (thrown) {
+    if (thrown instanceof Suspension) throw new Suspension([...questions, ...thrown.questions])
   }
 }
 

@@ -24,6 +24,7 @@ import type { Cutoff, KeyScope, Manifest, ManifestKey } from './manifest.ts'
 import { decodeReceipt, type RootSource, type VerifiedRoots, verifyReceipt } from './receipt.ts'
 import { type Reason, Refusal } from './refusal.ts'
 import { checkIssuerScope, checkKeyScope, checkLifetimeScope, type ScopedClaims, tenantFor } from './scope.ts'
+import { together } from './suspension.ts'
 
 /** What a protected service asks about a token, the same for each. */
 export interface Question {
@@ -113,8 +114,10 @@ export function judge(token: string, question: Question, world: World, findings:
   const key = findKey(manifest, header.kid)
   findings.key = key
   checkVouching(key, header.alg, claims, question, now)
-  checkSignature(key, jws, findings)
-  checkReceipt(key, jws, manifest, question, world, findings)
+  together(
+    () => checkSignature(key, jws, findings),
+    () => checkReceipt(key, jws, manifest, question, world, findings),
+  )
   checkStanding(key, header.alg, claims, question, manifest, world)
   checkSender(key, claims, question, world.confirmation)
   checkFreshness(manifest, world)
