@@ -320,7 +320,7 @@ test('4. T202 T206 the gateway introspects for clients of the realm, and tells o
   assert.equal((await introspect()).status, 401)
 })
 
-test('5. what the witness told of its roots spares a validator the signature of a receipt, and no other question', async () => {
+test('5. what the witness told of its roots spares a validator the signature of a receipt, and no other question', async (t) => {
   const { gateway, authority } = system.ready
   const heard = new EventEmitter()
   const told = followManifest({
@@ -329,6 +329,7 @@ test('5. what the witness told of its roots spares a validator the signature of 
     pushedRoots: true,
     onRoots: () => heard.emit('roots'),
   })
+  t.after(() => told.stop())
   await told.ready()
   const asked: boolean[] = []
   const trust: TrustSource = {
@@ -353,7 +354,6 @@ test('5. what the witness told of its roots spares a validator the signature of 
   })
   const elsewhere = createValidator({ realm: 'enterprise', audience: gateway.audience, trust })
   assert.equal(elsewhere.decide(await serviceToken('consumer')).accepted, false)
-  await told.stop()
 })
 
 test('5. T141 the public log holds what its receipt says, proves itself, and betrays a copy with one changed bit', async () => {
