@@ -28,6 +28,8 @@ import { createTestKey, createTestWorld, mailAudience, type TestWorld } from '..
 
 export interface Gateway {
   readonly port: number
+  /** What it said when it was ready. */
+  readonly ready: Readonly<Record<string, unknown>>
   readonly process: ChildProcess
   /** What it wrote on standard error. */
   readonly log: string
@@ -55,11 +57,17 @@ export interface EdgeOptions {
   readonly config?: Readonly<Record<string, unknown>>
   /** What the gateway's file of those who introspect says, */
   readonly clients?: readonly object[]
+  /** How long ago the authority made its manifest and vouched for it. Left out: just now. */
+  readonly vouchedSecondsAgo?: number
 }
 
-export async function startEdge({ config = {}, clients = [] }: EdgeOptions = {}): Promise<Edge> {
+export async function startEdge({
+  config = {},
+  clients = [],
+  vouchedSecondsAgo = 0,
+}: EdgeOptions = {}): Promise<Edge> {
   const folder = mkdtempSync(join(tmpdir(), 'countersign-edge-'))
-  const world = createTestWorld({ now: seconds() })
+  const world = createTestWorld({ now: seconds() - vouchedSecondsAgo })
   const authority = await startFakeAuthority(world)
   const application = await startApplication()
   const key = createTestKey('EdDSA')
@@ -130,8 +138,10 @@ export async function startGatewayProcess(configFile: string): Promise<Gateway> 
     ended.then(() => undefined),
   ])
   if (ready === undefined) throw new Error(`the gateway did not start: ${log}`)
+  const said = JSON.parse(String(ready[0])).ready
   return {
-    port: Number(new URL(JSON.parse(String(ready[0])).ready.url).port),
+    port: Number(new URL(said.url).port),
+    ready: said,
     process: child,
     get log() {
       return log
