@@ -169,6 +169,10 @@ for (const workers of [1, 2]) {
     )
     assert.match(edge.gateway.log, /without receipt: they log nothing/)
 
+    const { envoy } = edge.gateway.ready as { envoy: string }
+    for (let n = 0; n < 4; n++) assert.equal((await askEnvoy(envoy, keycloakToken())).status.code, 0)
+    assert.equal((await askEnvoy(envoy, entraToken({}, keys.consumer))).denied_response?.status.code, 403)
+
     const shown = await introspect(edge, entraToken())
     assert.deepEqual(
       [shown['active'], shown['client_id'], shown['scope'], shown['tid']],
@@ -223,13 +227,6 @@ for (const workers of [1, 2]) {
     assert.equal((await askAuth(edge, entraToken())).reason, 200)
   })
 }
-
-test('Envoy by gRPC takes them too', async (t) => {
-  const { edge } = await begin(t)
-  const { envoy = '' } = edge.gateway.ready as { envoy?: string }
-  assert.equal((await askEnvoy(envoy, keycloakToken())).status.code, 0)
-  assert.equal((await askEnvoy(envoy, entraToken({}, keys.consumer))).denied_response?.status.code, 403)
-})
 
 test('in the place of realms: then tokens of ours are none', async (t) => {
   const { edge } = await begin(t, { realms: [] })

@@ -21,6 +21,8 @@ export interface Member {
   version: number
   /** Whether it may answer anybody. What it decides by then counts. */
   serves: boolean
+  /** Whether it has begun to. */
+  listens: boolean
   /** What it counted, when it was asked last. */
   numbers: Snapshot
 }
@@ -64,7 +66,9 @@ export function createFleet(options: FleetOptions): Fleet {
   const failures = new Map<number, number>()
   const timers = new Set<NodeJS.Timeout>()
   let isStopping = false
-  cluster.schedulingPolicy = cluster.SCHED_RR
+  // Each takes connections from the port itself, so one that hangs takes none, and one that dies leaves none with nobody. Handed
+  // out by the primary, a connection on its way to a worker that dies stays open for ever.
+  cluster.schedulingPolicy = cluster.SCHED_NONE
   cluster.setupPrimary({ exec: fileURLToPath(new URL('./main.ts', import.meta.url)), args: [] })
 
   /** Makes one, and settles when it listens. Rejects when it ends before that. */
@@ -72,7 +76,7 @@ export function createFleet(options: FleetOptions): Fleet {
     const forked = cluster.fork()
     const begunAt = performance.now()
     const { ask } = openChannel<Order, Request>(wireOf(forked), options.answer)
-    const member: Member = { worker, ask, version: 0, serves: false, numbers: [] }
+    const member: Member = { worker, ask, version: 0, serves: false, listens: false, numbers: [] }
     members.set(forked, member)
     void watch(forked, member)
     const ended = once(forked, 'exit').then(([code, signal]: unknown[]) => {
@@ -96,6 +100,7 @@ export function createFleet(options: FleetOptions): Fleet {
     // In one turn with the question: from here on nothing is acknowledged without it.
     member.serves = true
     const places = await member.ask<Places>({ kind: 'listen' })
+    member.listens = true
     log.info({ worker: member.worker }, 'a worker answers')
     return places
   }
@@ -126,7 +131,7 @@ export function createFleet(options: FleetOptions): Fleet {
     timers.add(timer)
   }
 
-  /** Ends a worker that does not answer: what it was told it has not applied, and its port waits for it. */
+  /** Ends a worker that does not answer: what it was told it has not applied, and those who asked it wait. */
   async function watch(forked: WorkerProcess, member: Member): Promise<void> {
     while (!forked.isDead() && !isStopping) {
       const pause = new Promise((resolve) => setTimeout(resolve, PING_MILLISECONDS).unref())
@@ -152,12 +157,15 @@ export function createFleet(options: FleetOptions): Fleet {
       return places[0] as Places
     },
     tell: (order) => {
-      for (const member of members.values()) {
+      for (const [forked, member] of members) {
         member.ask<number>(order).then(
           (version) => order.kind === 'state' && applied(member, version),
-          (problem: Error) =>
-            members.size > 0 &&
-            log.error({ worker: member.worker, problem: problem.message }, `did not take: ${order.kind}`),
+          (problem: Error) => {
+            if (isStopping || forked.isDead()) return
+            log.error({ worker: member.worker, problem: problem.message }, `did not take: ${order.kind}`)
+            // Its successor verifies everything from the first document on.
+            if (order.kind === 'state') forked.process.kill('SIGKILL')
+          },
         )
       }
     },

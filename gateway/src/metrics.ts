@@ -17,6 +17,8 @@ export interface Observed {
   connections(): Promise<number>
   /** Which worker of several this process is. Left out: it is none. */
   readonly worker?: number | undefined
+  /** How many workers answer, at their primary. Left out: it is none. */
+  readonly workers?: (() => number) | undefined
 }
 
 export interface Metrics {
@@ -77,6 +79,8 @@ export function createMetrics(observed: Observed): Metrics {
     () => observed.watchedSessions,
   )
   numbers.reading('countersign_gateway_connections', 'Open connections', () => observed.connections())
+  if (observed.workers !== undefined)
+    numbers.reading('countersign_gateway_workers', 'Workers that answer', observed.workers)
   const heap =
     observed.worker === undefined
       ? undefined

@@ -55,6 +55,7 @@ export async function startPrimary({
   let freshness: string | undefined
   let charterCount = 0
   let departed: Snapshot = []
+  let departing = Promise.resolve()
 
   const fleet = createFleet({
     workers,
@@ -64,8 +65,8 @@ export async function startPrimary({
     newest: () => follower.state?.manifest.version ?? 0,
     onEnd: (member) => {
       metrics.countReplacement()
-      keepCounts(departed, member.numbers).then((kept) => {
-        departed = kept
+      departing = departing.then(async () => {
+        departed = await keepCounts(departed, member.numbers)
       })
     },
   })
@@ -101,6 +102,7 @@ export async function startPrimary({
       return kickers.watched
     },
     connections: async () => 0,
+    workers: () => fleet.members.filter(({ listens }) => listens).length,
   })
 
   /** Watches over what mail servers opened, and reports nothing: a worker has seen the token. */
