@@ -91,7 +91,7 @@ test('one process is what a gateway is unless it is told otherwise', async (t) =
   assert.equal(workersOf(await start(t)).length, WORKERS)
 })
 
-test('T118: what is acknowledged every worker does: on connections that are open, and on those that come', async (t) => {
+test('T118 T123: what is acknowledged every worker does: on connections that are open, and on those that come', async (t) => {
   const edge = await start(t)
   const connections = new Connections(t)
   const token = edge.issue()
@@ -107,7 +107,7 @@ test('T118: what is acknowledged every worker does: on connections that are open
   assert.ok(took < 1000, `${took} ms`)
 })
 
-test('T118 T120: a worker that hangs is not acknowledged for, until it has answered or is gone', async (t) => {
+test('T118 T120 T123: a worker that hangs is not acknowledged for, until it has answered or is gone', async (t) => {
   const edge = await start(t)
   await edge.authority.acknowledged(1)
   const versions = (): number[] =>

@@ -10,9 +10,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { eventually } from '@countersign/validator/eventually'
-import { credentials } from '@grpc/grpc-js'
 import { gatewayConfig } from '../gateway/src/config.ts'
-import { authorization, type CheckResponse } from '../gateway/src/envoy.ts'
+import type { CheckResponse } from '../gateway/src/envoy.ts'
+import { openEnvoyClient } from '../gateway/src/envoy-client.ts'
 import { root } from '../tools/source.ts'
 import {
   createProviderKey,
@@ -141,15 +141,10 @@ async function introspect({ gateway }: Edge, token: string): Promise<Record<stri
   return (await response.json()) as Record<string, unknown>
 }
 
-function askEnvoy(port: string, token: string): Promise<CheckResponse> {
-  const client = new authorization(port, credentials.createInsecure())
+async function askEnvoy(address: string, token: string): Promise<CheckResponse> {
+  const client = openEnvoyClient(address)
   const http = { method: 'GET', path: '/', headers: { authorization: `Bearer ${token}` } }
-  return new Promise<CheckResponse>((resolve, reject) =>
-    client['Check']?.(
-      { attributes: { request: { http } } },
-      (error: Error | null, response: CheckResponse) => (error === null ? resolve(response) : reject(error)),
-    ),
-  ).finally(() => client.close())
+  return client.check({ attributes: { request: { http } } }).finally(client.close)
 }
 
 for (const workers of [1, 2]) {

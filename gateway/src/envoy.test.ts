@@ -7,7 +7,6 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { createTestWorld, mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
-import { type Client, credentials } from '@grpc/grpc-js'
 import {
   authorization,
   type CheckRequest,
@@ -15,6 +14,7 @@ import {
   type EnvoyServer,
   serveEnvoy,
 } from './envoy.ts'
+import { type EnvoyClient, openEnvoyClient } from './envoy-client.ts'
 import { createGate } from './gate.ts'
 
 const world = createTestWorld()
@@ -32,17 +32,12 @@ const routes = [
   { host: 'other.example', path: '/only', scopes: [] },
 ]
 let server: EnvoyServer
-let client: Client & {
-  Check(request: object, done: (error: Error | null, answer: CheckResponse) => void): void
-}
+let client: EnvoyClient
 
 before(async () => {
   const gate = createGate({ scopes: [], routes }, { validatorFor: () => validator })
   server = await serveEnvoy(0, () => gate)
-  client = new authorization(
-    `127.0.0.1:${server.port}`,
-    credentials.createInsecure(),
-  ) as unknown as typeof client
+  client = openEnvoyClient(`127.0.0.1:${server.port}`)
 })
 after(async () => {
   client.close()
@@ -140,9 +135,7 @@ test('a message in bytes, as Envoy has it, is read as it is meant, and one with 
   const { method, headers, path, host } = read.attributes?.request?.http ?? {}
   assert.deepEqual([method, headers, path, host], ['GET', { authorization: 'Bearer x' }, '/p', 'h'])
   assert.equal(read.attributes?.source?.address?.socket_address?.address, '203.0.113.7')
-  const empty = await new Promise<CheckResponse>((resolve, reject) =>
-    client.Check({}, (error, answer) => (error === null ? resolve(answer) : reject(error))),
-  )
+  const empty = await client.check({})
   assert.equal(empty.denied_response?.status.code, 403)
 })
 
@@ -159,9 +152,5 @@ function check(headers: Readonly<Record<string, string>>): Promise<CheckResponse
 
 function checkHttp(http: object): Promise<CheckResponse> {
   const source = { address: { socket_address: { address: '203.0.113.7' } } }
-  return new Promise((resolve, reject) =>
-    client.Check({ attributes: { source, request: { http } } }, (error, answer) =>
-      error === null ? resolve(answer) : reject(error),
-    ),
-  )
+  return client.check({ attributes: { source, request: { http } } })
 }
