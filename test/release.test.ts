@@ -6,7 +6,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   copyFileSync,
@@ -22,6 +22,7 @@ import {
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, test } from 'node:test'
+import { promisify } from 'node:util'
 import { startFakeAuthority } from '@countersign/validator/fake-authority'
 import { createTestKey, createTestWorld } from '@countersign/validator/testing'
 import { build } from 'esbuild'
@@ -36,6 +37,8 @@ const CORE_BYTES_MAX = 25_000
 const ADAPTER_BYTES_MAX = 2_000
 /** With it come the checks of charters and manifests, and everything that follows the authority. */
 const CONNECTED_BYTES_MAX = 80_000
+/** Besides that, what a runtime without Node's cryptography does itself; less the streams and files, which it does not have. */
+const EDGE_BYTES_MAX = 75_000
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-release-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -117,8 +120,36 @@ for (const { path, version } of nodes()) {
       decided: ['user-1', 'receipt_missing', 'malformed'],
       thrown: 'malformed',
       made: true,
-      entries: ['function', 'function', 'function'],
+      later: ['user-1', '401', 'user-1', 'receipt_missing'],
+      entries: ['function', 'function', 'function', 'function'],
     })
+  })
+
+  test(`release: on Node ${version} an edge function decides by a running authority, with WebCrypto alone or Node's`, async (context) => {
+    compileOnce()
+    const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
+    const authority = await startFakeAuthority(world)
+    context.after(() => authority.stop())
+    writeFileSync(join(project, 'trust-anchor.json'), JSON.stringify(world.trustAnchor))
+    const good = world.issue()
+    const twisted = `${good.slice(0, -4)}AAAA`
+    const tokens = [good, world.issue({ receipt: null }), twisted, world.issue({ claims: { scope: 'x' } })]
+    const run = [join(project, 'out/edge.js'), authority.url, project, ...tokens]
+    for (const [by, options] of [
+      ['by the web', ['--conditions=countersign-web']],
+      ['by Node', []],
+    ] as const) {
+      const { stdout } = await promisify(execFile)(path, [...options, ...run])
+      const answers = [
+        '200 accepted',
+        '401 receipt_missing',
+        '401 signature_invalid',
+        '403 insufficient_scope',
+      ]
+      assert.deepEqual(stdout.trim().split('\n'), [...answers, by])
+    }
+    const asked = ['GET /manifest', 'GET /charter/1']
+    assert.deepEqual(authority.requests, [...asked, ...asked])
   })
 
   test(`release: on Node ${version} a service decides by a running authority, until a key is revoked`, async () => {
@@ -184,6 +215,7 @@ test('release: minified, what decides is no larger than it may be, and an adapte
   const weights = new Map<string, number>()
   for (const [path, module] of Object.entries(entries)) weights.set(path, await weigh([module]))
   weights.set('. and ./connect', await weigh(['index', 'connect']))
+  weights.set('./edge on the web', await weigh(['edge'], 'browser'))
   for (const [path, bytes] of weights) console.log(`${path.padEnd(16)} ${bytes} bytes minified`)
   const over = (path: string, bytesMax: number): readonly string[] => {
     const bytes = weights.get(path) ?? Number.POSITIVE_INFINITY
@@ -194,6 +226,7 @@ test('release: minified, what decides is no larger than it may be, and an adapte
     [
       ...over('.', CORE_BYTES_MAX),
       ...over('. and ./connect', CONNECTED_BYTES_MAX),
+      ...over('./edge on the web', EDGE_BYTES_MAX),
       ...adapters.flatMap((name) => over(`./${name}`, ADAPTER_BYTES_MAX)),
     ],
     [],
@@ -201,13 +234,13 @@ test('release: minified, what decides is no larger than it may be, and an adapte
 })
 
 /** Everything that these modules pull in, in one file, as esbuild makes it smallest; Node's own modules stay outside. */
-async function weigh(modules: readonly string[]): Promise<number> {
+async function weigh(modules: readonly string[], platform: 'node' | 'browser' = 'node'): Promise<number> {
   const contents = modules.map((module) => `export * from './${module}.js'`).join('\n')
   const { outputFiles } = await build({
     stdin: { contents, resolveDir: join(built.folder, 'lib') },
     bundle: true,
     minify: true,
-    platform: 'node',
+    platform,
     format: 'esm',
     write: false,
     logLevel: 'silent',
@@ -242,7 +275,7 @@ function install(): void {
     mkdirSync(dirname(link), { recursive: true })
     symlinkSync(join(root, 'node_modules', name), link)
   }
-  for (const file of ['main.ts', 'entries.ts', 'mailbox.ts'])
+  for (const file of ['main.ts', 'edge.ts', 'entries.ts', 'mailbox.ts'])
     copyFileSync(join(root, 'test/stranger', file), join(project, file))
   for (const [nth, code] of blocksOf(readme, 'ts').entries())
     writeFileSync(join(project, `readme-${nth}.ts`), code)

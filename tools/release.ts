@@ -21,6 +21,8 @@ export const entries: Readonly<Record<string, string>> = {
   './connect': 'connect',
   './follow': 'follow',
   './guard': 'guard',
+  './edge': 'edge',
+  './bulk': 'bulk',
   './express': 'express',
   './fastify': 'fastify',
   './hono': 'hono',

@@ -11,8 +11,10 @@ import {
   Refusal,
   type Validator,
 } from '@countersign/validator'
+import { decideAll } from '@countersign/validator/bulk'
 import { connectValidator } from '@countersign/validator/connect'
 import { dpop } from '@countersign/validator/dpop'
+import { createEdgeGuard, createEdgeTrust, createEdgeValidator } from '@countersign/validator/edge'
 import * as forExpress from '@countersign/validator/express'
 import * as forFastify from '@countersign/validator/fastify'
 import { followManifest } from '@countersign/validator/follow'
@@ -85,6 +87,24 @@ server.on(
   forSockets.protect(guard, sockets, (socket, { token }) => socket.send(openMailbox(token).of)),
 )
 
+const atEdge = createEdgeValidator({ realm: 'consumer', audience: mailAudience, trust: world.trust })
+const edgeGuard = createEdgeGuard(atEdge, { scopes: 'mail.read' })
+
+/** The same, where the runtime answers later: by a request, and for many tokens in a row. */
+async function decideLater(tokens: readonly string[]): Promise<readonly string[]> {
+  const words: string[] = []
+  for (const token of tokens) {
+    const request = new Request('https://mail.example/mail', {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    const admission = await edgeGuard.admit(request)
+    words.push(admission.admitted ? openMailbox(admission.token).of : String(admission.response.status))
+  }
+  for await (const decision of decideAll(validator, tokens))
+    words.push(decision.accepted ? openMailbox(decision.token).of : decision.refusal.reason)
+  return words
+}
+
 /** Whether a good token is accepted and one without a receipt is not, and why. */
 function decide(token: string): string {
   const decision: Decision = validator.decide(token)
@@ -104,6 +124,9 @@ console.log(
       }
     })(),
     made: [app, instance, edge, koa, server].every((each) => each !== undefined),
-    entries: [connectValidator, followManifest, ssf.createReceiver].map((each) => typeof each),
+    later: await decideLater([world.issue(), world.issue({ receipt: null })]),
+    entries: [connectValidator, followManifest, createEdgeTrust, ssf.createReceiver].map(
+      (each) => typeof each,
+    ),
   }),
 )
