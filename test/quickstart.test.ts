@@ -17,10 +17,12 @@ import { type RunningSystem, startSystem } from '../cli/src/client.ts'
 import { root } from '../tools/source.ts'
 import { blocksOf, compilePrograms, freePort, prepareFolder } from './blocks.ts'
 
-const pages = ['express', 'fastify', 'hono', 'koa', 'node', 'websocket', 'sse', 'bound'] as const
+const pages = ['express', 'fastify', 'hono', 'koa', 'node', 'websocket', 'sse', 'bound', 'edge'] as const
 type Page = (typeof pages)[number]
 
 const PAGE_LINES_MAX = 65
+/** Twice what the page says. */
+const REFRESH_MILLISECONDS_MAX = 4000
 /** Of the sample, where nobody asked for others. */
 const portsOfThePage = { authority: 'http://localhost:8402', sentinel: 'http://localhost:8406' } as const
 
@@ -61,7 +63,7 @@ test('each page fits on one, and is code for the most part that compiles with th
   compilePrograms(folder)
 })
 
-for (const page of ['express', 'fastify', 'hono', 'koa', 'node'] as const) {
+for (const page of ['express', 'fastify', 'hono', 'koa', 'node', 'edge'] as const) {
   test(`${page}: the server of the page answers as the page says`, async () => {
     await start(page)
     await answersAsSaid(page)
@@ -89,7 +91,15 @@ test('T252: the socket and the stream of the pages end once the key is blocked, 
     const { status, reason } = await curl(`-H "authorization: Bearer $token" http://localhost:3000/me`, page)
     assert.deepEqual([page, status, reason], [page, 401, 'key_blocked'])
   }
+  await knownAtEdge(Date.now() + REFRESH_MILLISECONDS_MAX)
 })
+
+/** An edge hears of nothing: it asks again after so long. */
+async function knownAtEdge(deadline: number): Promise<void> {
+  const { status, reason } = await curl(`-H "authorization: Bearer $token" http://localhost:3000/me`, 'edge')
+  if (status === 200 && Date.now() < deadline) return knownAtEdge(deadline)
+  assert.deepEqual([status, reason], [401, 'key_blocked'])
+}
 
 /** Everything that a page asks for, in a folder of its own. */
 function layOut(page: Page): void {
@@ -98,11 +108,12 @@ function layOut(page: Page): void {
   cpSync(join(folder, 'notes'), join(cwd, 'notes'), { recursive: true })
   const [validator = ''] = blocks('README', 'ts')
   const { authority, sentinel } = system.ready
-  const here = validator
-    .replace(portsOfThePage.authority, authority.url)
-    .replace(portsOfThePage.sentinel, sentinel.url)
-  writeFileSync(join(cwd, 'validator.ts'), here)
-  const [server = '', client] = blocks(page, 'ts')
+  const here = (code: string): string =>
+    code.replace(portsOfThePage.authority, authority.url).replace(portsOfThePage.sentinel, sentinel.url)
+  writeFileSync(join(cwd, 'validator.ts'), here(validator))
+  const programs = [...blocks(page, 'ts')]
+  if (page === 'edge') writeFileSync(join(cwd, 'worker.ts'), here(programs.shift() ?? ''))
+  const [server = '', client] = programs
   writeFileSync(join(cwd, 'server.ts'), server)
   if (client !== undefined) writeFileSync(join(cwd, 'client.ts'), client)
 }
@@ -113,7 +124,11 @@ async function start(page: Page): Promise<Started> {
   const cwd = join(folder, page)
   for (const file of ['server.ts', 'client.ts'].filter((name) => existsSync(join(cwd, name))))
     writeFileSync(join(cwd, file), readFileSync(join(cwd, file), 'utf8').replaceAll('3000', String(port)))
-  const child = spawn(process.execPath, ['server.ts'], { cwd, stdio: ['ignore', 'pipe', 'inherit'] })
+  const options = page === 'edge' ? ['--conditions=countersign-web'] : []
+  const child = spawn(process.execPath, [...options, 'server.ts'], {
+    cwd,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const started = { port, cwd, child }
   servers.set(page, started)
   const [line] = await once(createInterface(child.stdout), 'line')
