@@ -156,3 +156,30 @@ test('what fails in a binding or in the validator is thrown as it is', async () 
   const guard = guardWith({ bindings: [{ confirm }] })
   await assert.rejects(guard.admit(requestWith(`Bearer ${issue()}`)), /the replay cache is gone/)
 })
+
+test('T118: a token that dies while somebody is asked about its proof does not pass', async () => {
+  const own = createTestWorld()
+  const dying = createValidator({
+    realm: 'consumer',
+    audience: mailAudience,
+    trust: own.trust,
+    now: () => own.now,
+  })
+  const jkt = own.keys.consumer.kid
+  const token = own.issue({ claims: { cnf: { jkt } } })
+  const bindingWith = (once: () => Promise<undefined>): Binding => ({
+    scheme: { name: 'DPoP', parameters: '' },
+    confirm: () => ({ confirmation: { jkt }, once }),
+  })
+  const reasonWith = async (once: () => Promise<undefined>): Promise<string> => {
+    const guard = createGuard(dying, { now: () => own.now, bindings: [bindingWith(once)] })
+    const admission = await guard.admit(requestWith(`DPoP ${token}`))
+    return admission.admitted ? 'admitted' : admission.denial.reason
+  }
+  assert.equal(await reasonWith(async () => undefined), 'admitted')
+  const kill = async (): Promise<undefined> => {
+    own.setState(own.keys.consumer.kid, 'revoked')
+    return undefined
+  }
+  assert.equal(await reasonWith(kill), 'key_revoked')
+})
