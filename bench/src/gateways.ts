@@ -31,20 +31,23 @@ const gatewayMain = fileURLToPath(import.meta.resolve('@countersign/gateway/clie
 const quiet = { COUNTERSIGN_LOG_LEVEL: 'error', NODE_NO_WARNINGS: '1' }
 
 /**
- * The gateway with the configuration that it has in the system, but for where it listens and where its sightings go: it
+ * The gateway with the configuration that it has in the system, but for `more`, where it listens and where its sightings go: it
  * makes and sends them all, and they are taken without a look, since a sentinel has a machine of its own.
  */
-export async function startGateway({ data }: RunningSystem, workers: number): Promise<GatewayProcess> {
+export async function startGateway(
+  { data }: RunningSystem,
+  more: { readonly workers: number; readonly pushed_roots: boolean },
+): Promise<GatewayProcess> {
   const sink = createServer((request, response) => {
     request.resume().on('end', () => response.writeHead(204).end())
   }).listen(0, '127.0.0.1')
   await once(sink, 'listening')
   const config = JSON.parse(readFileSync(join(data, 'config', 'gateway.json'), 'utf8')) as object
-  const folder = join(data, `bench-gateway-${workers}`)
+  const folder = join(data, `bench-gateway-${more.workers}`)
   mkdirSync(folder, { mode: 0o700 })
   const file = join(folder, 'config.json')
   const sentinel = `http://127.0.0.1:${(sink.address() as AddressInfo).port}`
-  writeFileSync(file, JSON.stringify({ ...config, workers, listen: { port: 0 }, state: folder, sentinel }))
+  writeFileSync(file, JSON.stringify({ ...config, ...more, listen: { port: 0 }, state: folder, sentinel }))
   const child = fork(gatewayMain, ['--config', file], { env: quiet })
   const [{ ready }] = (await once(child, 'message')) as [{ ready: { url: string } }]
   return running(child, ready.url, () => {
