@@ -22,8 +22,9 @@ export async function compare(): Promise<void> {
   const model = cpus()[0]?.model.trim() ?? 'unknown processor'
   process.stdout.write(`Node ${process.version}, ${availableParallelism()} processors, ${model}\n`)
 
-  const { uncached, cached, characters } = await verifyPeers()
+  const { uncached, bulk, cached, characters } = await verifyPeers()
   showSection('verdicts, each token once', rowsOf(await measure(uncached, 'jose')))
+  showSection('verdicts in bulk, each token once', rowsOf(await measure(bulk, 'countersign, in turn')))
   showSection('verdicts, token seen before', rowsOf(await measure(cached, 'fast-jwt')))
   showSection('a key is killed while its verdicts are cached', await killWhileCached())
   showSection('what a receipt adds to a token', [

@@ -8,6 +8,7 @@
 import { createPublicKey } from 'node:crypto'
 import { createValidator, type Validator } from '@countersign/validator'
 import { decode } from '@countersign/validator/base64url'
+import { decideAll } from '@countersign/validator/bulk'
 import { readCompact } from '@countersign/validator/jws'
 import { decodeReceipt } from '@countersign/validator/receipt'
 import { PushedRoots, SUBTREE_COUNT_MAX, signRoots } from '@countersign/validator/roots'
@@ -22,10 +23,14 @@ import { awaited, type Contender, synchronous } from './rounds.ts'
 /** More than a validator remembers, so that none is met twice. */
 const TOKENS = 2048
 const BATCH = 32
+/** As many as `decideAll` has under way. */
+const AT_ONCE = 64
 
 export interface VerifyPeers {
   readonly uncached: readonly Contender[]
   readonly cached: readonly Contender[]
+  /** Many at once, on all cores. */
+  readonly bulk: readonly Contender[]
   /** Characters of a token without receipt, with a lone one and with one of a batch of 32. */
   readonly characters: { readonly bare: number; readonly lone: number; readonly batch: number }
 }
@@ -85,10 +90,44 @@ export async function verifyPeers(): Promise<VerifyPeers> {
       ),
       synchronous('aws-jwt-verify', (turn) => aws.verifySync(token(turn))),
     ],
+    bulk: [
+      ours('countersign, in turn', batch),
+      passes('countersign, decideAll', async () => {
+        for await (const { accepted } of decideAll(newValidator(), batch))
+          if (!accepted) throw new Error('a good token was refused')
+      }),
+      passes(`jose, ${AT_ONCE} at once`, async () => {
+        let next = 0
+        const keepVerifying = async (): Promise<void> => {
+          while (next < TOKENS) {
+            await jwtVerify(token(next++), joseKey, {
+              issuer,
+              audience,
+              typ: 'at+jwt',
+              algorithms: ['ES256'],
+            })
+          }
+        }
+        await Promise.all(Array.from({ length: AT_ONCE }, keepVerifying))
+      }),
+    ],
     cached: [
       synchronous('countersign', (turn) => warm.validate(token(turn))),
       synchronous('fast-jwt', (turn) => fastCached(token(turn))),
     ],
+  }
+}
+
+/** A contender that takes all tokens in one call, again and again. */
+function passes(name: string, pass: () => Promise<void>): Contender {
+  return {
+    name,
+    measure: async (milliseconds) => {
+      const startedAt = performance.now()
+      let count = 0
+      for (; performance.now() - startedAt < milliseconds; count += TOKENS) await pass()
+      return (count / (performance.now() - startedAt)) * 1000
+    },
   }
 }
 
