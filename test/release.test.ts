@@ -103,9 +103,9 @@ test('release: a stranger compiles against it with every check on, and a handler
 
 test('release: the README compiles there, and its test says what it says', () => {
   compileOnce()
-  const [, tested = ''] = blocksOf(readme, 'ts')
+  const [, , tested = ''] = blocksOf(readme, 'ts')
   const said = [...tested.matchAll(/^console\.log\(.*\/\/ (.*)$/gm)].map(([, words]) => words)
-  const told = execFileSync(process.execPath, [join(project, 'out/readme-1.js')], { encoding: 'utf8' })
+  const told = execFileSync(process.execPath, [join(project, 'out/readme-2.js')], { encoding: 'utf8' })
   assert.deepEqual(told.trim().split('\n'), said)
 })
 

@@ -52,6 +52,7 @@ test('base64url: bytes come back, and of a text that was edited both say the sam
     fc.property(edited, (text) => {
       const [one, other] = [node.decodeBase64url(text), web.decodeBase64url(text)]
       assert.deepEqual(one && Uint8Array.from(one), other, text)
+      assert.equal(web.decodeBase64urlText(text), node.decodeBase64urlText(text), text)
     }),
     { seed: 3, numRuns: 3000 },
   )
