@@ -6,6 +6,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { createHash, createPublicKey, verify } from 'node:crypto'
 import test from 'node:test'
 import { encode } from './base64url.ts'
 import { approveCharter, approversOf, parseTrustAnchor, type TrustAnchor, verifyCharter } from './charter.ts'
@@ -299,3 +300,63 @@ test('T228: two ids that differ in case alone are one person', () => {
   ]
   assert.throws(() => parseTrustAnchor({ operators: people, threshold: 1 }), DocumentRefusal)
 })
+
+test('a signature in DER that is bent in any byte, cut short or drawn out is taken where OpenSSL takes it, and nowhere else', () => {
+  const key = createPublicKey({ key: { ...olga.jwk }, format: 'jwk' })
+  let taken = 0
+  for (let round = 0; round < 12; round++) {
+    const line = passkeyLine(olga, TYPE, segment)
+    const { authenticator_data, client_data } = line.header ?? assert.fail()
+    const [data, client] = [authenticator_data, client_data].map((text) => Buffer.from(text, 'base64url'))
+    const signed = Buffer.concat([
+      data as Buffer,
+      createHash('sha256')
+        .update(client as Buffer)
+        .digest(),
+    ])
+    const der = Buffer.from(line.signature, 'base64url')
+    const bent = [...der.keys()].flatMap((at) =>
+      [1, 0x80, 0xff].map((bits) =>
+        Buffer.from(der.map((byte, place) => (place === at ? byte ^ bits : byte))),
+      ),
+    )
+    const [r, s] = integersOf(der)
+    const padded = [
+      sequence(Buffer.concat([Buffer.of(0), r]), s),
+      sequence(r, Buffer.concat([Buffer.of(0, 0), s])),
+      sequence(Buffer.of(), s),
+      sequence(Buffer.of(0), Buffer.of(0)),
+      sequence(Buffer.of(1), s),
+      sequence(s, r),
+      Buffer.concat([sequence(r, s), Buffer.of(0)]),
+      Buffer.concat([Buffer.of(0x30, 0x81, der.length - 2), der.subarray(2)]),
+      sequence(r, s),
+    ]
+    for (const each of [...bent, ...padded, der.subarray(0, -1), der.subarray(1), Buffer.of(), der]) {
+      const document = documentOf({ ...line, signature: encode(each) })
+      const isTaken = isApproved(document)
+      assert.equal(isTaken, verify('sha256', signed, key, each), each.toString('hex'))
+      if (isTaken) taken++
+    }
+  }
+  assert.equal(taken, 2 * 12, 'itself, and as it is written anew')
+})
+
+function isApproved(document: SignedDocument): boolean {
+  try {
+    return approversOf(document, TYPE, anchor).includes('olga')
+  } catch (error) {
+    assert.ok(error instanceof DocumentRefusal)
+    return false
+  }
+}
+
+function integersOf(der: Buffer): readonly [Buffer, Buffer] {
+  const length = der[3] ?? 0
+  return [der.subarray(4, 4 + length), der.subarray(6 + length)]
+}
+
+function sequence(...integers: readonly Buffer[]): Buffer {
+  const content = Buffer.concat(integers.flatMap((each) => [Buffer.of(0x02, each.length), each]))
+  return Buffer.concat([Buffer.of(0x30, content.length), content])
+}
