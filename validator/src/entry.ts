@@ -112,11 +112,11 @@ function setParts(
 /** Throws `Refusal('malformed')` for anything that `encodeEntry` would not have written. */
 export function decodeEntry(bytes: Uint8Array): Entry {
   if (bytes.length !== ENTRY_BYTES || bytes[0] !== VERSION) throw new Refusal('malformed')
-  const tokenType = typeOfNumber.get(bytes[1] ?? 0)
+  const [tokenType] = Object.entries(tokenTypes).find(([, number]) => number === bytes[1]) ?? []
   if (tokenType === undefined) throw new Refusal('malformed')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   return {
-    tokenType,
+    tokenType: tokenType as TokenType,
     keyThumbprint: bytes.slice(2, 34),
     issuedAt: readUint64(view, 34),
     expiresAt: readUint64(view, 42),
@@ -124,10 +124,6 @@ export function decodeEntry(bytes: Uint8Array): Entry {
     payloadSha256: bytes.slice(58, 90),
   }
 }
-
-const typeOfNumber: ReadonlyMap<number, TokenType> = new Map(
-  Object.entries(tokenTypes).map(([type, number]) => [number, type as TokenType]),
-)
 
 /** Numbers stay below 2^53, so that each is exact here and in every JSON that it came from. */
 function writeUint64(view: DataView, offset: number, value: number): void {

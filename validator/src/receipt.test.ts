@@ -188,17 +188,74 @@ test('a refused batch is not remembered as verified', () => {
   }
 })
 
-test('the memory of verified batches is bounded, and keeps the ones in use', () => {
-  const verified = new VerifiedRoots(4)
-  const root = leafAt(0)
-  const batch = (start: number): Receipt => ({ ...(receiptsFor(0, 2)[0] as Receipt), start })
-  const used = batch(0)
-  verified.add(log, used, root)
-  for (let count = 1; count <= 40; count++) {
-    verified.add(log, batch(count * 2), root)
-    assert.ok(verified.has(log, used, root), `forgotten after ${count} others`)
+test('whatever has been shown of a subtree, in whatever order, exactly the true receipts are taken without a signature', () => {
+  let checkCount = 0
+  const counting: ManifestLog = {
+    ...log,
+    get receiptKey() {
+      checkCount++
+      return keys.publicKey
+    },
   }
-  assert.ok(!verified.has(log, batch(2), root))
+  for (let size = 2; size <= SUBTREE_SIZE_MAX; size++) {
+    const receipts = receiptsFor(0, size)
+    const order = fc.shuffledSubarray(receipts, { minLength: size, maxLength: size })
+    fc.assert(
+      fc.property(order, (shown) => {
+        const verified = new VerifiedRoots()
+        checkCount = 0
+        for (const [count, receipt] of shown.entries()) {
+          verifyReceipt(receipt, leafAt(receipt.offset), counting, verified)
+          assert.equal(checkCount, 1, `${count} of ${size}`)
+        }
+      }),
+      { numRuns: 4 },
+    )
+    const verified = new VerifiedRoots()
+    for (const receipt of receipts) {
+      const { offset, path } = receipt
+      const refused = (bent: Partial<Receipt>, leaf = leafAt(offset)): void =>
+        assert.throws(() => verifyReceipt({ ...receipt, ...bent }, leaf, log, verified), receiptInvalid)
+      // Before it has been shown itself, and after.
+      for (let turn = 0; turn < 2; turn++) {
+        refused({}, leafAt(offset + size))
+        for (const at of path.keys()) {
+          refused({ path: path.with(at, leafAt(size + at)) })
+          refused({ path: path.with(at, new Uint8Array()) })
+          refused({ path: path.toSpliced(at, 1) })
+        }
+        refused({ path: [...path, leafAt(0)] })
+        refused({ offset: offset + size })
+        for (let other = 0; other < size; other++) if (other !== offset) refused({ offset: other })
+        verifyReceipt(receipt, leafAt(offset), log, verified)
+      }
+    }
+  }
+})
+
+test('the memory of verified batches is bounded, and keeps the ones in use', () => {
+  const batches = Array.from({ length: 12 }, (_, at) => receiptsFor(2 * at, 2 * at + 2)[0] as Receipt)
+  let checkCount = 0
+  const counting: ManifestLog = {
+    ...log,
+    get receiptKey() {
+      checkCount++
+      return keys.publicKey
+    },
+  }
+  const verified = new VerifiedRoots(4)
+  const checksFor = (receipt: Receipt): number => {
+    checkCount = 0
+    verifyReceipt(receipt, leafAt(receipt.start), counting, verified)
+    return checkCount
+  }
+  const [used, first] = batches as [Receipt, Receipt]
+  assert.equal(checksFor(used), 1)
+  for (const batch of batches.slice(1)) {
+    assert.equal(checksFor(batch), 1)
+    assert.equal(checksFor(used), 0)
+  }
+  assert.equal(checksFor(first), 1)
 })
 
 test('a lone receipt adds at most 170 characters to a token, one of a batch at most 450', () => {

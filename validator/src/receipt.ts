@@ -11,13 +11,14 @@
  */
 
 import type { KeyObject } from 'node:crypto'
-import { encodeUtf8, latin1, sha256 } from '#platform'
+import { encodeUtf8, sha256 } from '#platform'
 import { decode } from './base64url.ts'
 import { concat, readUint32 } from './bytes.ts'
+import { BoundedCache } from './cache.ts'
 import { signInput, verifySignature } from './jws.ts'
 import type { ManifestLog } from './manifest.ts'
 import { Refusal } from './refusal.ts'
-import { HASH_BYTES, inclusionPathLength, isSubtree, type Range, rootFromInclusion } from './tree.ts'
+import { HASH_BYTES, inclusionPathLength, isSubtree, nodeHash, type Range } from './tree.ts'
 
 /** Longer paths would outgrow the header that a receipt travels in. */
 export const SUBTREE_SIZE_MAX = 32
@@ -55,7 +56,7 @@ export interface SignedRoot {
 
 /**
  * Throws `Refusal('receipt_invalid')` unless the log countersigned a subtree that holds this leaf where the receipt
- * says. Give the same `verified` each time, and a batch costs one signature check.
+ * says. Give the same `verified` each time, and a batch costs one signature check and a hash or two for each entry.
  */
 export function verifyReceipt(
   receipt: Receipt,
@@ -64,17 +65,19 @@ export function verifyReceipt(
   verified?: VerifiedRoots,
   known?: RootSource,
 ): void {
-  const { start, size, offset, path, signature } = receipt
+  const { start, size, signature } = receipt
   if (receipt.keyId !== log.receiptKeyId) throw invalid()
-  const root = rootFromInclusion(leaf, offset, size, path)
-  if (root === undefined) throw invalid()
-  if (known?.has(log, start, size, root)) return
   // Another entry of the batch has been here: the signature stands for all of them.
-  if (size > 1 && verified?.has(log, receipt, root)) return
-  const message = countersignedMessage(log.witness, log.origin, { start, end: start + size }, root)
-  if (!verifySignature('ES256', log.receiptKey, message, signature)) throw invalid()
-  known?.compare?.(log, start, size, { root, signature })
-  if (size > 1) verified?.add(log, receipt, root)
+  if (verified?.subtreeOf(log, receipt)?.climb(leaf, receipt) === 'known') return
+  const subtree = new Subtree(log, receipt)
+  const root = subtree.climb(leaf, receipt)
+  if (typeof root !== 'object') throw invalid()
+  if (!known?.has(log, start, size, root)) {
+    const message = countersignedMessage(log.witness, log.origin, { start, end: start + size }, root)
+    if (!verifySignature('ES256', log.receiptKey, message, signature)) throw invalid()
+    known?.compare?.(log, start, size, { root, signature })
+  }
+  if (size > 1) verified?.add(receipt, subtree)
 }
 
 /** Countersigns a subtree: what makes its entries issued. */
@@ -163,48 +166,98 @@ export function decodeReceipt(bytes: Uint8Array): Receipt {
 /** Version, key id and four varints. */
 const HEAD_BYTES_MIN = 9
 
-/**
- * Batches whose signature has been verified, so that the next entry of one costs hashes alone. Bounded: two
- * generations of `batchesMax`, of which the older is dropped when the newer is full. Kept per log object, so that a
- * new manifest starts anew and nothing verified under one key counts under another.
- */
+/** Subtrees whose root is known to be the witness's word. Bounded: see cache.ts. */
 export class VerifiedRoots {
-  readonly #batchesMax: number
-  #newer = new WeakMap<ManifestLog, Set<string>>()
-  #older = new WeakMap<ManifestLog, Set<string>>()
-  #newerCount = 0
+  readonly #subtrees: BoundedCache<Subtree>
 
-  constructor(batchesMax = 4096) {
-    this.#batchesMax = batchesMax
+  constructor(subtreesMax = 2048) {
+    this.#subtrees = new BoundedCache(subtreesMax)
   }
 
-  has(log: ManifestLog, receipt: Receipt, root: Uint8Array): boolean {
-    const batch = nameOf(receipt, root)
-    if (this.#newer.get(log)?.has(batch)) return true
-    if (!this.#older.get(log)?.has(batch)) return false
-    this.#keep(log, batch)
-    return true
+  /** None for another signature, nor for another object that stands for the log: a new manifest starts anew. */
+  subtreeOf(log: ManifestLog, receipt: Receipt): Subtree | undefined {
+    const subtree = this.#subtrees.get(nameOf(receipt))
+    return subtree?.isUnder(log, receipt) ? subtree : undefined
   }
 
-  add(log: ManifestLog, receipt: Receipt, root: Uint8Array): void {
-    this.#keep(log, nameOf(receipt, root))
-  }
-
-  #keep(log: ManifestLog, batch: string): void {
-    if (this.#newerCount >= this.#batchesMax) {
-      this.#older = this.#newer
-      this.#newer = new WeakMap()
-      this.#newerCount = 0
-    }
-    const batches = this.#newer.get(log) ?? new Set()
-    this.#newer.set(log, batches.add(batch))
-    this.#newerCount++
+  add(receipt: Receipt, subtree: Subtree): void {
+    this.#subtrees.set(nameOf(receipt), subtree)
   }
 }
 
-/** Everything that the signature is over, and the signature itself: any other combination is verified anew. */
-function nameOf({ start, size, signature }: Receipt, root: Uint8Array): string {
-  return `${start}+${size}:${latin1(root)}${latin1(signature)}`
+function nameOf({ keyId, start, size }: Receipt): string {
+  return `${keyId}+${start}+${size}`
+}
+
+/** A subtree by what receipts have shown of it: the nodes on their paths, up to the root. */
+class Subtree {
+  readonly #log: ManifestLog
+  readonly #signature: Uint8Array
+  /** Room for the leaves, half as much for the level above them, and so on. */
+  readonly #nodes: Uint8Array
+  readonly #room: number
+  readonly #isKnown: boolean[] = []
+
+  constructor(log: ManifestLog, { size, signature }: Receipt) {
+    this.#log = log
+    this.#signature = Uint8Array.from(signature)
+    this.#room = 2 << (32 - Math.clz32(size - 1))
+    this.#nodes = new Uint8Array(this.#room * HASH_BYTES)
+  }
+
+  isUnder(log: ManifestLog, { signature }: Receipt): boolean {
+    return log === this.#log && isSame(signature, this.#signature, 0, SIGNATURE_BYTES)
+  }
+
+  /**
+   * Goes up the path from a leaf as `rootFromInclusion` does, but hashes only as far as to a node that is known; from there on
+   * the path has to be known too. Gives the root where no node was, and undefined where the path leads elsewhere or nowhere.
+   */
+  climb(leaf: Uint8Array, { offset, size, path }: Receipt): Uint8Array | 'known' | undefined {
+    const met: [number, Uint8Array][] = []
+    let node: Uint8Array | 'known' = leaf
+    let [at, last, level] = [offset, size - 1, 0]
+    for (let height = 0; ; height++, level++, at >>= 1, last >>= 1) {
+      for (; at === last && at % 2 === 0 && last > 0; at >>= 1, last >>= 1) level++
+      const [own, sibling] = [this.#placeOf(level, at), path[height]]
+      if (node !== 'known' && this.#isKnown[own]) {
+        if (!this.#has(own, node)) return undefined
+        node = 'known'
+      }
+      if (node !== 'known') met.push([own, node])
+      if (last === 0 || sibling === undefined) {
+        if (at + last > 0 || sibling !== undefined) return undefined
+        for (const [place, hash] of met) this.#note(place, hash)
+        return node
+      }
+      const other = this.#placeOf(level, at ^ 1)
+      if (node === 'known') {
+        if (!this.#has(other, sibling)) return undefined
+      } else {
+        met.push([other, sibling])
+        node = at % 2 === 1 ? nodeHash(sibling, node) : nodeHash(node, sibling)
+      }
+    }
+  }
+
+  #placeOf(level: number, at: number): number {
+    return this.#room - (this.#room >> level) + at
+  }
+
+  #has(place: number, hash: Uint8Array): boolean {
+    return this.#isKnown[place] === true && isSame(hash, this.#nodes, place * HASH_BYTES, HASH_BYTES)
+  }
+
+  #note(place: number, hash: Uint8Array): void {
+    this.#nodes.set(hash, place * HASH_BYTES)
+    this.#isKnown[place] = true
+  }
+}
+
+/** By hand: to call the runtime takes longer than so few bytes do. */
+function isSame(bytes: Uint8Array, among: Uint8Array, from: number, length: number): boolean {
+  for (let at = 0; at < length; at++) if (bytes[at] !== among[from + at]) return false
+  return true
 }
 
 export function pushVarint(bytes: number[], value: number): void {

@@ -119,7 +119,8 @@ test('tokens of told subtrees are accepted with no signature of a receipt verifi
   const tokens = [world.issue(), ...world.issueBatch(Array.from({ length: 70 }, () => ({})))]
   assert.equal(roots.take(told(tokens)), true)
   for (const token of tokens) assert.equal(verdict(token), 'accepted')
-  assert.ok(answers.length === tokens.length && answers.every(Boolean))
+  // Once for each subtree is enough.
+  assert.ok(answers.length < tokens.length && answers.every(Boolean))
   // Were one verified, it would be found wrong.
   for (const token of tokens) assert.equal(verdict(withReceipt(world, token, wrongSignature)), 'accepted')
 })
