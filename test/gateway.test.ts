@@ -36,6 +36,7 @@ test('T248 a request needs what its route says, by what the proxy says of it', a
   const calendar = edge.issue({ claims: { aud: 'https://calendar.example' } })
   const signedIn = edge.issue({ claims: { acr: 'urn:mfa', auth_time: edge.world.now - 10 } })
   const mail = edge.issue()
+  const forged = edge.issue({ receipt: null })
   const cases: readonly (readonly [
     token: string,
     method: string,
@@ -57,6 +58,8 @@ test('T248 a request needs what its route says, by what the proxy says of it', a
     [signedIn, 'GET', '/bank', ''],
     [mail, 'GET', '/in', '', 'hook.example'],
     [mail, 'GET', '/', 'route_unknown', 'hook.example'],
+    [calendar, 'GET', '/', 'route_unknown', 'hook.example'],
+    [forged, 'GET', '/', 'receipt_missing', 'hook.example'],
   ]
   for (const [token, method, uri, reason, host = 'any.example'] of cases) {
     const answer = await askAuth(token, method, uri, host)

@@ -57,11 +57,12 @@ export function createGate(config: GateConfig, { validatorFor, ...shared }: Worl
       ...(route.max_age_seconds !== undefined && { maxAgeSeconds: route.max_age_seconds }),
     }),
   }))
+  const unrouted = guardFor(undefined)
   const find = config.routes === undefined ? () => routes[0] : createRouter(routes)
 
   async function decide(request: GuardedRequest, asked: readonly string[] = []): Promise<Answer> {
     const route = find(request)
-    if (route === undefined) return noRoute
+    if (route === undefined) return refuseUnrouted(request)
     const scopes = asked.filter((scope) => scopeToken.test(scope))
     const guard = scopes.length > 0 ? route.guard.requiring({ scopes }) : route.guard
     const admission = await guard.admit(request)
@@ -70,6 +71,14 @@ export function createGate(config: GateConfig, { validatorFor, ...shared }: Worl
     if (scopes.length < asked.length) return refuse(denyScope(asked))
     const headers = { ...admission.headers, ...describe(admission.token) }
     return { status: 200, verdict: 'accepted', headers }
+  }
+
+  /** Whatever its token. Of one that is no good it says why: what is forged is evidence, and a canary shows that a kill has come. */
+  async function refuseUnrouted(request: GuardedRequest): Promise<Answer> {
+    const admission = await unrouted.admit(request)
+    if (admission.admitted) return noRoute
+    const { denial } = admission
+    return denial.status === 401 && denial.reason !== 'token_missing' ? refuse(denial) : noRoute
   }
 
   return { config, decide }
