@@ -28,7 +28,7 @@ before(async () => {
   const folder = join(edge.folder, 'dovecot')
   const place = (text: string): string =>
     text
-      .replaceAll('127.0.0.1:8080', `127.0.0.1:${edge.gateway.port}`)
+      .replaceAll('127.0.0.1:8404', `127.0.0.1:${edge.gateway.port}`)
       .replaceAll('port = 8001', `port = ${api}`)
       .replaceAll('/etc/dovecot', folder)
   const user = process.getuid?.() === 0 ? 'nobody' : userInfo().username

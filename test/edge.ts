@@ -185,6 +185,35 @@ export function blockOf(page: string, language: string): string {
   return block
 }
 
+export interface ProxyPorts {
+  readonly gateway: number
+  readonly application: number
+  readonly proxy: number
+}
+
+/** Such a block, with the addresses of a test in the place of its own. */
+export function pageFile(page: string, language: string, ports: ProxyPorts, folder = ''): string {
+  const program = page.replace('.md', '')
+  return blockOf(page, language)
+    .replaceAll('127.0.0.1:8404', `127.0.0.1:${ports.gateway}`)
+    .replaceAll('127.0.0.1:3000', `127.0.0.1:${ports.application}`)
+    .replaceAll(':8000', `:${ports.proxy}`)
+    .replaceAll(new RegExp(`/etc/${program}2?`, 'g'), folder)
+}
+
+/** nginx, by the file of its page. */
+export function startNginx(program: string, ports: ProxyPorts, folder: string): Promise<Server> {
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map((kind) => `${kind}_temp_path ${folder}/${kind};`)
+    .join(' ')
+  const files = {
+    'nginx.conf': `daemon off; worker_processes 2; pid ${folder}/pid; error_log stderr;
+      events {} http { access_log off; ${temporary} include ${folder}/application.conf; }`,
+    'application.conf': pageFile('nginx.md', 'nginx', ports),
+  }
+  return startServer(program, ports.proxy, folder, files, ['-c', join(folder, 'nginx.conf'), '-e', 'stderr'])
+}
+
 export interface Server {
   readonly port: number
   readonly output: string

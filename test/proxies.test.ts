@@ -15,8 +15,10 @@ import {
   type Edge,
   findProgram,
   freePort,
+  pageFile,
   type Server,
   startEdge,
+  startNginx,
   startServer,
 } from './edge.ts'
 
@@ -28,14 +30,20 @@ interface Proxy {
   start(program: string, edge: Edge): Promise<Server>
 }
 
-/** A page's file, with the addresses of this test in the place of its own. */
-function fileOf(page: string, language: string, edge: Edge, port: number, folder = ''): string {
-  const proxies = page.replace('.md', '')
-  return blockOf(page, language)
-    .replaceAll('127.0.0.1:8080', `127.0.0.1:${edge.gateway.port}`)
-    .replaceAll('127.0.0.1:3000', `127.0.0.1:${edge.application.port}`)
-    .replaceAll(':8000', `:${port}`)
-    .replaceAll(new RegExp(`/etc/${proxies}2?`, 'g'), folder)
+/** A page's file, for this edge. */
+function fileOf(
+  page: string,
+  language: string,
+  { gateway, application }: Edge,
+  port: number,
+  folder = '',
+): string {
+  return pageFile(
+    page,
+    language,
+    { gateway: gateway.port, application: application.port, proxy: port },
+    folder,
+  )
 }
 
 const proxies: readonly Proxy[] = [
@@ -44,16 +52,12 @@ const proxies: readonly Proxy[] = [
     program: 'nginx',
     fault: 500,
     start: async (program, edge) => {
-      const [port, folder] = [await freePort(), join(edge.folder, 'nginx')]
-      const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-        .map((kind) => `${kind}_temp_path ${folder}/${kind};`)
-        .join(' ')
-      const files = {
-        'nginx.conf': `daemon off; worker_processes 2; pid ${folder}/pid; error_log stderr;
-          events {} http { access_log off; ${temporary} include ${folder}/application.conf; }`,
-        'application.conf': fileOf('nginx.md', 'nginx', edge, port),
+      const ports = {
+        gateway: edge.gateway.port,
+        application: edge.application.port,
+        proxy: await freePort(),
       }
-      return startServer(program, port, folder, files, ['-c', join(folder, 'nginx.conf'), '-e', 'stderr'])
+      return startNginx(program, ports, join(edge.folder, 'nginx'))
     },
   },
   {
@@ -146,6 +150,7 @@ for (const { name, program, fault, start } of proxies) {
         'x-auth-client': 'client-1',
         'x-auth-scope': 'mail.read',
       })
+      assert.equal(seen?.headers.authorization, undefined)
     })
 
     await t.test(

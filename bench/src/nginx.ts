@@ -44,7 +44,7 @@ export async function startNginx(
   const guarded = (name: string, url: string, port: number): string =>
     applicationFile()
       .replaceAll('countersign', name)
-      .replaceAll('127.0.0.1:8080', new URL(url).host)
+      .replaceAll('127.0.0.1:8404', new URL(url).host)
       .replaceAll('http://127.0.0.1:3000', application)
       .replaceAll(':8000', `:${port}`)
       .replaceAll('$challenge_of_403', `$challenge_of_403_${name}`)

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { readWishes } from './config.ts'
+import { audiences } from './world.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-config-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -23,6 +24,7 @@ const foreign = '99999999-9999-4999-8999-999999999999'
 const contoso = { id: '44444444-4444-4444-8444-444444444444', name: 'Contoso' }
 const hal = { username: 'hal@contoso.example', tenant: contoso.id }
 
+const application = 'https://application.example'
 const partner = { issuer: 'https://login.partner.example', tenants: [contoso.id] }
 
 /** Each with the complaint that must come. */
@@ -151,6 +153,30 @@ const mistakes: Readonly<Record<string, readonly [content: object | string, comp
     { realms: { consumer: { client_certificate, mutual_tls } } },
     /realms\.consumer\.mutual_tls: certificates come from client_certificate already/,
   ],
+  'a gateway whose audience nobody issues tokens for': [
+    { gateway: { audience: application } },
+    /gateway\.audience: no realm issues tokens for it: name it in realms\.consumer\.resources/,
+  ],
+  'a route whose audience nobody issues tokens for': [
+    { gateway: { routes: [{ path: '/' }, { path: '/x', audience: application }] } },
+    /gateway\.routes\.1\.audience: no realm issues tokens for it/,
+  ],
+  'a route for a host that nobody names': [
+    { gateway: { routes: [{ host: 'a.example', path: '/' }] } },
+    /gateway\.routes\.0\.host: nobody says which host was asked/,
+  ],
+  'issuers that are not ours, for no reason': [
+    { gateway: { issuers: [{ preset: 'keycloak', url: 'https://id.example', realm: 'staff' }] } },
+    /gateway\.issuers: .*accept_without_receipt is missing/,
+  ],
+  'what is not for an operator to say of a gateway': [
+    { gateway: { trust_anchor: '/tmp/anchor.json' } },
+    /gateway: Unrecognized key: "trust_anchor"/,
+  ],
+  'an audience of the sample, once more': [
+    { realms: { consumer: { resources: [{ audience: audiences.mail, scopes: [] }] } } },
+    /realms\.consumer\.resources\.0\.audience: is there already/,
+  ],
   'a realm that there is not': [{ realms: { business: {} } }, /realms: Unrecognized key: "business"/],
   'a member that stands twice': [
     '{"charter": {"max_ttl": 900, "max_ttl": 86400}}',
@@ -230,6 +256,8 @@ test('what is left out stays out, and a key file lies beside the configuration t
     realms: { consumer: { client_certificate }, enterprise: { mutual_tls } },
   }).realms
   assert.equal(certificates?.consumer?.client_certificate?.client_ca, join(folder, 'clients.pem'))
+  const { gateway } = read({ gateway: { dpop: { base: [application], nonce_secrets: 'nonces' } } })
+  assert.equal(gateway?.dpop?.nonce_secrets, join(folder, 'nonces'))
   const { key, cert } = certificates?.enterprise?.mutual_tls ?? {}
   assert.deepEqual([key, cert], [join(folder, 'mtls.key'), '/etc/mtls.crt'])
   const { realms } = read({ realms: { enterprise: { tenants: [contoso], people: [hal] } } })

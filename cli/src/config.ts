@@ -8,6 +8,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { remoteConfig } from '@countersign/broker/client'
+import { findContradictions, gatewayPolicy } from '@countersign/gateway/client'
 import { configSchema, findContradiction, seedSchema } from '@countersign/issuer/client'
 import { sentinelConfig } from '@countersign/sentinel/client'
 import { readConfig } from '@countersign/service/config'
@@ -15,7 +16,7 @@ import { CLOCK_DIFFERENCE_SECONDS_MAX } from '@countersign/validator/charter'
 import { parseObject } from '@countersign/validator/json'
 import { z } from 'zod'
 import { LEAVING } from './keystores.ts'
-import { completeTerms, sampleTenants, type Terms } from './world.ts'
+import { audiences, completeTerms, realms as ownRealms, sampleTenants, type Terms } from './world.ts'
 
 const DAY_SECONDS = 24 * 3600
 /** An ID token lives that long. */
@@ -23,7 +24,7 @@ const TOKEN_SECONDS_MIN = 600
 
 const { policy, webhook } = sentinelConfig.shape
 const { clients, people } = seedSchema.shape
-const { client_certificate, mutual_tls } = configSchema.shape
+const { client_certificate, mutual_tls, resources } = configSchema.shape
 const remoteListener = remoteConfig.omit({ clients: true })
 const remoteClient = remoteConfig.shape.clients.element
 
@@ -35,6 +36,8 @@ const realmWishes = z.strictObject({
     .optional(),
   clients: z.array(clients.element.partial({ client_secret: true })).optional(),
   people: z.array(people.element.partial({ password: true })).optional(),
+  /** What its tokens may be for, besides what the sample has. */
+  resources: resources.optional(),
   client_certificate,
   mutual_tls,
 })
@@ -133,6 +136,8 @@ export const wishesSchema = z
       .superRefine(checkTerms)
       .optional(),
     sentinel: policy.partial().extend({ webhook }).optional(),
+    /** What the gateway asks of requests, and how a proxy puts them. */
+    gateway: gatewayPolicy.partial().optional(),
     realms: z.strictObject({ consumer: realmWishes, enterprise: realmWishes }).partial().optional(),
     elsewhere: z.record(z.string().regex(/^[a-z][a-z0-9-]{0,15}$/), elsewhereWish).optional(),
     /** Where the broker listens for them, and with which certificates. */
@@ -168,8 +173,37 @@ export const wishesSchema = z
         if (!tenants.some(({ id }) => id === tenant))
           complain('is no tenant of this realm', 'people', index, 'tenant')
       }
+      checkResources(realms?.[realm]?.resources ?? [], complain)
     }
   })
+  .superRefine(({ gateway, realms, elsewhere = {} }, context) => {
+    if (gateway === undefined) return
+    const complain: Complain = (message, ...path) =>
+      context.addIssue({ code: 'custom', message, path: ['gateway', ...path] })
+    const names = [...ownRealms, ...Object.keys(elsewhere)]
+    for (const { message, path } of findContradictions({ ...gateway, realms: names, token_type: 'access' }))
+      complain(message, ...path)
+    // Issuers that are not ours name audiences without us.
+    if (names.length > ownRealms.length || gateway.issuers !== undefined) return
+    const issuedFor = new Set<string | undefined>([undefined, ...Object.values(audiences)])
+    for (const realm of ownRealms)
+      for (const { audience } of realms?.[realm]?.resources ?? []) issuedFor.add(audience)
+    const nobodys =
+      'no realm issues tokens for it: name it in realms.consumer.resources or realms.enterprise.resources'
+    if (!issuedFor.has(gateway.audience)) complain(nobodys, 'audience')
+    for (const [index, { audience }] of (gateway.routes ?? []).entries())
+      if (!issuedFor.has(audience)) complain(nobodys, 'routes', index, 'audience')
+  })
+
+type Complain = (message: string, ...path: (string | number)[]) => void
+
+function checkResources(resources: readonly { readonly audience: string }[], complain: Complain): void {
+  const all: string[] = Object.values(audiences)
+  for (const [index, { audience }] of resources.entries()) {
+    if (all.includes(audience)) complain('is there already', 'resources', index, 'audience')
+    all.push(audience)
+  }
+}
 
 /** What has a socket, an enrolment, a configuration or a place in a file by this name. */
 const taken: readonly string[] = [
@@ -186,12 +220,13 @@ export function readWishes(file: string): Wishes {
   const wishes = readConfig(file, wishesSchema)
   refuseAmbiguous(file)
   const beside = (name: string): string => resolve(dirname(file), name)
-  const { sentinel, remote, realms } = wishes
+  const { sentinel, gateway, remote, realms } = wishes
   return {
     ...wishes,
     ...(sentinel?.webhook && {
       sentinel: { ...sentinel, webhook: { ...sentinel.webhook, key: beside(sentinel.webhook.key) } },
     }),
+    ...(gateway?.dpop && { gateway: { ...gateway, dpop: withFiles(gateway.dpop, beside) } }),
     ...(remote && { remote: { ...remote, tls: withFiles(remote.tls, beside) } }),
     ...(realms && {
       realms: Object.fromEntries(
@@ -215,7 +250,7 @@ function withCertificates(
   }
 }
 
-const fileMembers: readonly string[] = ['key', 'cert', 'client_ca', 'crl']
+const fileMembers: readonly string[] = ['key', 'cert', 'client_ca', 'crl', 'nonce_secrets']
 
 function withFiles<Wish extends object>(wish: Wish, place: (name: string) => string): Wish {
   const entries = Object.entries(wish).map(([name, value]) => [

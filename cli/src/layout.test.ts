@@ -12,7 +12,7 @@ import { after, test } from 'node:test'
 import { configSchema, seedSchema } from '@countersign/issuer/client'
 import { type Wishes, wishesSchema } from './config.ts'
 import { readJson } from './files.ts'
-import { checkDepth, keepSeed, type Layout, layOut, writeConfigs } from './layout.ts'
+import { checkDepth, keepSeed, type Layout, layOut, probesOf, writeConfigs } from './layout.ts'
 import { hasSecret, planWorld } from './world.ts'
 
 const ports = {
@@ -124,6 +124,35 @@ test('J5 a client with a certificate gets no secret, and the issuer is told wher
     ['portal'],
   )
   assert.deepEqual(write(layout, wishes).consumer, consumer)
+})
+
+test('a gateway asks for an audience of its own, and an issuer gives out tokens for it besides the ones of the sample', () => {
+  const layout = layOut(join(folder, 'gateway'), ports)
+  const written = (name: string): Record<string, unknown> => readJson(layout.configFile(name))
+  write(layout)
+  const sample = written('gateway')
+  const audience = 'https://application.example'
+  const resource = { audience, scopes: ['read'] }
+  const original_request = { method: 'm', uri: 'u', host: 'h' }
+  const wishes = wishesSchema.parse({
+    gateway: { audience, original_request, network_header: 'x-real-ip', workers: 2 },
+    realms: { consumer: { resources: [resource] } },
+  })
+  write(layout, wishes)
+  const { workers, network_header, ...gateway } = written('gateway')
+  assert.deepEqual([workers, network_header], [2, 'x-real-ip'])
+  assert.deepEqual(gateway, {
+    ...sample,
+    audience,
+    original_request,
+    dpop: { base: [audience] },
+    pushed_roots: false,
+    scopes: [],
+  })
+  const audiencesOf = (realm: string): string[] =>
+    (written(realm)['resources'] as { audience: string }[]).map((each) => each.audience)
+  assert.deepEqual(audiencesOf('consumer'), [...audiencesOf('enterprise'), audience])
+  assert.equal(probesOf(layout, wishes).get('gateway')?.audience, audience)
 })
 
 test('what is wished of the sentinel replaces what the sample has, member by member', () => {

@@ -61,11 +61,6 @@ export function layOut(data: string, ports: Ports) {
       consumer: url('consumer'),
       enterprise: url('enterprise'),
     },
-    /** Where each service that takes tokens is sent a canary after a kill. */
-    probes: new Map<string, Probe>([
-      ['gateway', { url: `${url('gateway')}/auth`, audience: audiences.mail }],
-      ['webmail', { url: `${url('webmail')}/api/messages`, audience: audiences.mail }],
-    ]),
     trustAnchor: join(data, 'trust-anchor.json'),
     enrolmentToken: join(data, 'secrets', 'enrolment-token'),
     enrolmentKey: (name: string): string => join(data, 'secrets', `enrolment-${name}.json`),
@@ -75,6 +70,14 @@ export function layOut(data: string, ports: Ports) {
 }
 
 export type Layout = ReturnType<typeof layOut>
+
+/** Where each service that takes tokens is sent a canary after a kill. */
+export function probesOf({ urls }: Layout, { gateway }: Wishes): ReadonlyMap<string, Probe> {
+  return new Map([
+    ['gateway', { url: `${urls.gateway}/auth`, audience: gateway?.audience ?? audiences.mail }],
+    ['webmail', { url: `${urls.webmail}/api/messages`, audience: audiences.mail }],
+  ])
+}
 
 /** Who may sign in to a realm: made at the first start and then kept, but for what is wished otherwise. */
 export function keepSeed(layout: Layout, realm: Realm, wishes: Wishes): Seed {
@@ -102,7 +105,7 @@ export function writeConfigs(
   layout: Layout,
   { tenants, elsewhere }: World,
   seeds: Readonly<Record<Realm, Seed>>,
-  { sentinel: { webhook, ...policy } = {}, remote, realms: wished = {} }: Wishes,
+  { sentinel: { webhook, ...policy } = {}, gateway = {}, remote, realms: wished = {} }: Wishes,
 ): void {
   const { data, ports, urls, socket, trustAnchor, enrolmentKey } = layout
   const write = (name: string, config: object): void => writePrivate(layout.configFile(name), config)
@@ -144,7 +147,11 @@ export function writeConfigs(
       secrets,
       seed: seedFile(layout, realm),
       state: join(data, 'issuers', realm),
-      resources: Object.values(audiences).map((audience) => ({ audience, scopes: ['read', 'write'] })),
+      // A client that names no audience gets the first, which stays what it was.
+      resources: [
+        ...Object.values(audiences).map((audience) => ({ audience, scopes: ['read', 'write'] })),
+        ...(wished[realm]?.resources ?? []),
+      ],
       // A sample's receivers are on this machine, like all of it.
       signals: { loopback_receivers: true },
       sentinel: urls.sentinel,
@@ -171,8 +178,9 @@ export function writeConfigs(
   write('gateway', {
     ...protectedService('gateway'),
     introspection_clients: introspectionClients,
-    dpop: { base: [audiences.mail] },
     original_request: { method: 'x-original-method', uri: 'x-original-uri' },
+    ...proofsFor(gateway.audience ?? audiences.mail),
+    ...gateway,
   })
   const mailboxes = join(data, 'webmail', 'mailboxes.json')
   writePrivate(
@@ -197,6 +205,11 @@ export function writeConfigs(
     ...(webhook && { webhook }),
     ...trust,
   })
+}
+
+/** Clients find the application where its audience says, unless somebody says otherwise, if that is an address at all. */
+function proofsFor(audience: string): object {
+  return /^https?:/.test(audience) && URL.canParse(audience) ? { dpop: { base: [audience] } } : {}
 }
 
 /** The same whatever is wished: the authority has to be asked first whether a wish has been approved. */

@@ -6,6 +6,7 @@
 
 import { join } from 'node:path'
 import { operatorKeyFiles } from './ceremony.ts'
+import type { Wishes } from './config.ts'
 import { readJson } from './files.ts'
 import { keystoresOf } from './keystores.ts'
 import type { Layout } from './layout.ts'
@@ -15,6 +16,7 @@ export function describeSystem(
   layout: Layout,
   { tenants, elsewhere }: World,
   seeds: Readonly<Record<Realm, Seed>>,
+  { gateway }: Wishes,
 ) {
   const { urls, issuers } = layout
   const newest = (realm: string): string => keystoresOf(layout.data, realm).at(-1)?.keystore ?? ''
@@ -55,7 +57,7 @@ export function describeSystem(
       enrolment_token: layout.enrolmentToken,
     },
     witness: { url: urls.witness, origin: `${witness.name}/1`, vkey: witness.vkey },
-    gateway: { url: urls.gateway, audience: audiences.mail },
+    gateway: { url: urls.gateway, audience: gateway?.audience ?? audiences.mail },
     webmail: { url: urls.webmail, audience: audiences.mail },
     sentinel: { url: urls.sentinel, alerts: `${urls.sentinel}/alerts` },
     keystores,

@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { enrol } from '@countersign/authority/client'
 import { firstCharter, holdCeremony } from './ceremony.ts'
-import { readWishes } from './config.ts'
+import { readWishes, type Wishes } from './config.ts'
 import { formatEvent, isShown, type Phase } from './events.ts'
 import { keepPrivate, readJson, writePrivate } from './files.ts'
 import {
@@ -18,6 +18,7 @@ import {
   keepSeed,
   type Layout,
   layOut,
+  probesOf,
   validators,
   writeConfigs,
 } from './layout.ts'
@@ -137,22 +138,23 @@ async function startAll(
   keepWishes(data, wishes)
 
   await Promise.all([start('witness'), start('broker'), startAuthority()])
-  await enrolAll(layout)
+  await enrolAll(layout, wishes)
   await Promise.all([
     start('sentinel'),
     start('gateway'),
     start('webmail'),
     ...realms.map((realm) => start('issuer', realm)),
   ])
-  return describeSystem(layout, world, seeds)
+  return describeSystem(layout, world, seeds, wishes)
 }
 
-async function enrolAll(layout: Layout): Promise<void> {
+async function enrolAll(layout: Layout, wishes: Wishes): Promise<void> {
+  const probes = probesOf(layout, wishes)
   const token = readFileSync(layout.enrolmentToken, 'utf8').trim()
   await Promise.all(
     validators.map(async (name) => {
       const { kty, crv, x } = readJson<{ kty: string; crv: string; x: string }>(layout.enrolmentKey(name))
-      await enrol(layout.urls.authority, token, name, { kty, crv, x }, layout.probes.get(name))
+      await enrol(layout.urls.authority, token, name, { kty, crv, x }, probes.get(name))
     }),
   )
 }

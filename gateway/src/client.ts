@@ -1,7 +1,9 @@
 /**
- * Asks a gateway about a token, as a proxy does.
+ * Asks a gateway about a token, as a proxy does; and what others write for one.
  * @module
  */
+
+export { findContradictions, gatewayPolicy } from './config.ts'
 
 export type GatewayAnswer =
   | {

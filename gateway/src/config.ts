@@ -122,16 +122,28 @@ const members = z.strictObject({
 })
 
 export const gatewayConfig = members.superRefine((config, context) => {
-  const { routes = [], original_request, envoy } = config
-  routes.forEach((each, index) => {
-    const refuse = (member: string, message: string): void =>
-      context.addIssue({ code: 'custom', path: ['routes', index, member], message })
-    if (each.host !== undefined && original_request?.host === undefined && envoy === undefined)
-      refuse('host', 'nobody says which host was asked: original_request.host is missing')
-    if (routes.slice(0, index).some((other) => collide(each, other)))
-      refuse('path', 'is in a route before this one, for the same methods and host')
-  })
-  for (const { path, message } of wrongIssuers(config)) context.addIssue({ code: 'custom', path, message })
+  for (const { path, message } of findContradictions(config))
+    context.addIssue({ code: 'custom', path, message })
+})
+
+/**
+ * What of it is for those to say who run a gateway beside the other services: what is asked of requests, and how they come. Where
+ * the services are, and whom it trusts of ours, is not.
+ */
+export const gatewayPolicy = members.pick({
+  workers: true,
+  issuers: true,
+  accept_without_receipt: true,
+  audience: true,
+  pushed_roots: true,
+  scopes: true,
+  routes: true,
+  network_header: true,
+  fingerprint_header: true,
+  original_request: true,
+  envoy: true,
+  dpop: true,
+  client_certificate: true,
 })
 
 interface Wrong {
@@ -139,11 +151,34 @@ interface Wrong {
   readonly message: string
 }
 
-/** Whose tokens count, and why without a receipt: nothing of it may be left open. */
-function wrongIssuers(config: z.infer<typeof members>): readonly Wrong[] {
-  const { realms, issuers, accept_without_receipt: reason, token_type } = config
+type Refuse = (message: string, ...path: (string | number)[]) => void
+
+type Weighed = Pick<
+  z.infer<typeof members>,
+  'realms' | 'issuers' | 'accept_without_receipt' | 'token_type' | 'routes' | 'original_request' | 'envoy'
+>
+
+/** What of a configuration does not go together. */
+export function findContradictions(config: Weighed): readonly Wrong[] {
   const wrong: Wrong[] = []
-  const refuse = (message: string, ...path: (string | number)[]): void => void wrong.push({ path, message })
+  const refuse: Refuse = (message, ...path) => void wrong.push({ path, message })
+  checkRoutes(config, refuse)
+  checkIssuers(config, refuse)
+  return wrong
+}
+
+function checkRoutes({ routes = [], original_request, envoy }: Weighed, refuse: Refuse): void {
+  routes.forEach((each, index) => {
+    if (each.host !== undefined && original_request?.host === undefined && envoy === undefined)
+      refuse('nobody says which host was asked: original_request.host is missing', 'routes', index, 'host')
+    if (routes.slice(0, index).some((other) => collide(each, other)))
+      refuse('is in a route before this one, for the same methods and host', 'routes', index, 'path')
+  })
+}
+
+/** Whose tokens count, and why without a receipt: nothing of it may be left open. */
+function checkIssuers(config: Weighed, refuse: Refuse): void {
+  const { realms, issuers, accept_without_receipt: reason, token_type } = config
   if (realms.length === 0 && issuers === undefined) refuse('names nobody, and there are no issuers', 'realms')
   if (issuers !== undefined && reason === undefined)
     refuse('tokens of other issuers have no receipt: accept_without_receipt is missing', 'issuers')
@@ -164,7 +199,6 @@ function wrongIssuers(config: z.infer<typeof members>): readonly Wrong[] {
       refuse((error as Error).message, 'issuers', index)
     }
   })
-  return wrong
 }
 
 export type GatewayConfig = z.infer<typeof gatewayConfig>
