@@ -4,7 +4,7 @@
  */
 
 import { styleText } from 'node:util'
-import type { Result } from './rounds.ts'
+import { type Result, ratioBetween } from './rounds.ts'
 
 export interface Row {
   readonly label: string
@@ -24,11 +24,14 @@ export function showSection(title: string, rows: readonly Row[]): void {
   }
 }
 
-export function rowsOf(results: readonly Result[]): Row[] {
-  return results.map(({ name, perSecond, ratio }) => ({
-    label: name,
-    value: `${thousands(perSecond)}/s`,
-    ratio,
+/** Each against the base, and against one `other` besides. */
+export function rowsOf(results: readonly Result[], other?: string): Row[] {
+  const beside = results.find(({ name }) => name === other)
+  return results.map((result) => ({
+    label: result.name,
+    value: `${thousands(result.perSecond)}/s`,
+    ratio: result.ratio,
+    ...(beside && { note: `${ratioBetween(result, beside).toFixed(2)} × ${beside.name}` }),
   }))
 }
 
