@@ -57,7 +57,8 @@ export const denials: Readonly<Record<DenialCode, { readonly status: number; rea
   no_next_key: { status: 409, message: 'no published key stands ready to take over' },
   activation_too_early: {
     status: 409,
-    message: 'the next key has not been known for long enough; only two people can let it sign now',
+    message:
+      'the next key has not been known for long enough; only two people can let it sign now (key activate)',
   },
   acknowledgement_malformed: { status: 400, message: 'this is not a signed acknowledgement' },
   acknowledgement_invalid: { status: 401, message: 'no enrolled validator signed this acknowledgement' },

@@ -11,7 +11,7 @@ import { kill, showOperated } from './kill.ts'
 import { migrate } from './migrate.ts'
 import { operate } from './operate.ts'
 import { locate, readSystem, withManifest } from './system.ts'
-import { formatTable } from './table.ts'
+import { formatNames, formatTable } from './table.ts'
 import { widenKey } from './widen.ts'
 
 const options = {
@@ -91,7 +91,7 @@ async function list(args: readonly string[]): Promise<void> {
   if (foreign.length > 0)
     print(`\n${formatTable(['blocked key', 'of an issuer that is not ours', 'since'], foreign)}`)
   const behind =
-    acks.silent.length === 0 ? 'acknowledged by all' : `not acknowledged by ${acks.silent.join(', ')}`
+    acks.silent.length === 0 ? 'acknowledged by all' : `not acknowledged by ${formatNames(acks.silent)}`
   print(`\nmanifest ${acks.version}, ${behind}`)
 }
 

@@ -14,7 +14,7 @@ import {
 import { describeRefusals, watchRefusals } from './foreign.ts'
 import { type Operated, operate } from './operate.ts'
 import type { System } from './ready.ts'
-import { formatTable } from './table.ts'
+import { formatNames, formatTable } from './table.ts'
 
 export interface KillOptions {
   readonly operator?: string | undefined
@@ -105,9 +105,9 @@ export function showOperated({ version, changed, milliseconds, silent, absent }:
   const acknowledged =
     silent.length === 0
       ? 'acknowledged by all that are connected'
-      : `not acknowledged by ${silent.join(', ')}`
+      : `not acknowledged by ${formatNames(silent)}`
   print(`${done}manifest ${version}, ${acknowledged}, after ${Math.round(milliseconds)} ms`)
-  if (absent.length > 0) print(`not connected, so stale within a minute: ${absent.join(', ')}`)
+  if (absent.length > 0) print(`not connected, so stale within a minute: ${formatNames(absent)}`)
   if (silent.length > 0) process.exitCode = INCOMPLETE_EXIT
 }
 

@@ -9,3 +9,12 @@ export function formatTable(heading: readonly string[], rows: readonly (readonly
       .trimEnd()
   return all.map(format).join('\n')
 }
+
+/** More would bury the line that they stand in. */
+const NAMES_MAX = 6
+
+/** Names in a sentence: all of them, or the first and how many more there are. */
+export function formatNames(names: readonly string[]): string {
+  const others = names.length - NAMES_MAX
+  return others > 1 ? `${names.slice(0, NAMES_MAX).join(', ')} and ${others} others` : names.join(', ')
+}

@@ -13,13 +13,14 @@ export const usage = `countersign: token signing that stays safe when a signing 
                 exit 0 accepted, 1 refused, also where proof of a key is missing, 2 undecided
 
   key list    the keys of the manifest, and who has not acknowledged it
-  key rotate  let the next key take over                 --realm REALM
+  key rotate  let the next key take over, also after a kill
+                                                         --realm REALM or --kid KID
   key retire  let no token of a key verify, once its last has expired
                                                          --kid KID --reason TEXT
   key block   no validator accepts a key from now on; two people can lift it
                                                          --kid KID --reason TEXT
   key revoke  the same, for good                         --kid KID --reason TEXT
-                --iss ISSUER       block, cutoff: an issuer not ours; KID, T, S are its words
+                --iss ISSUER       block, cutoff: an issuer not ours; the others as its tokens say
   cutoff      refuse what was issued before now          --reason TEXT, and at least one of
                                                          --realm REALM --kid KID --tenant T; --sub S
                 --replace          after block or revoke: the next key takes over at once
@@ -59,5 +60,5 @@ export const usage = `countersign: token signing that stays safe when a signing 
                 exit 0 it holds, 1 it does not, 2 could not be found out
 
   Each but up talks to the system in .countersign/, or to that of --ready FILE. verify also takes
-  --manifest URL, with --trust-anchor FILE.
+  --manifest URL, with --trust-anchor FILE. A KID that begins with - is written --kid=KID.
 `
