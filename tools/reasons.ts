@@ -28,9 +28,10 @@ interface Advice {
 const advice: Readonly<Record<Reason, Advice>> = {
   malformed: {
     means:
-      'Not a token of ours: an opaque token, an ID of something, a token cut off or with its quotes, two `Authorization` headers.',
+      'No token that can be read: an opaque token, an ID of something, a token cut off or with its quotes, two `Authorization` headers. Or a claim is missing or of a wrong kind, or `exp` is not after `iat`.',
     developer: 'Send the access token as it was issued, once, after `Bearer `.',
-    operator: 'If all clients see it, look at what a proxy does to the header.',
+    operator:
+      'Of a foreign issuer the message names the claim: `it has no jti; see profile`. If all clients see it, look at what a proxy does to the header.',
   },
   oversized: {
     means: 'More than 16 KiB of token, or 2 KiB of header.',
@@ -45,20 +46,22 @@ const advice: Readonly<Record<Reason, Advice>> = {
   },
   header_not_allowed: {
     means:
-      'The header has a member that is none of `alg`, `typ`, `kid`, `rcpt`. Keys that a header names are never followed.',
+      'The header has a member that is none of `alg`, `typ`, `kid`, `rcpt`. Keys that a header names are never followed. Of a foreign issuer the message names it, if it is a registered one.',
     developer: 'Do not add members; for a foreign issuer see its preset.',
     operator: '`jku`, `x5u` and `jwk` are probes.',
   },
   type_mismatch: {
     means: 'Most often an ID token where an access token is asked for. `typ` says what it is.',
     developer: 'Send the access token; ID tokens are for the client.',
-    operator: 'Nothing.',
+    operator:
+      'Of a foreign issuer the message says what was there and what should be. If all of its tokens are refused, they are for another `profile` of its preset.',
   },
   unknown_key: {
     means:
-      'A token of another system, of a key that was pruned, or of one that this validator has not heard of yet.',
+      'A token of another system, of a key that was pruned, or of one that this validator has not heard of yet: by the manifest, or by the key set of a foreign issuer.',
     developer: 'Check which issuer the token is of.',
-    operator: '`countersign key list`; whether this validator is behind stands in `GET /acks`.',
+    operator:
+      '`countersign key list`; whether this validator is behind stands in `GET /acks`. A foreign issuer: is the `kid` in its key set? A key that was left out is told to `onProblem`.',
   },
   key_out_of_scope: {
     means:
@@ -88,7 +91,8 @@ const advice: Readonly<Record<Reason, Advice>> = {
     operator: 'Expected after a kill. With an alert: the thief is still at it; the alert says where.',
   },
   issuer_mismatch: {
-    means: 'A key that may not speak for the issuer that the token names.',
+    means:
+      'A key that may not speak for the issuer that the token names, or an issuer that is not configured here.',
     developer: 'Check `iss`, to the letter: a slash at its end counts.',
     operator: 'Genuine issuers cannot do this. For a foreign one: its name in `issuers`.',
   },
@@ -152,9 +156,10 @@ const advice: Readonly<Record<Reason, Advice>> = {
   },
   manifest_stale: {
     means:
-      'This validator has had no word from its authority for too long, or its clock is wrong. It says nothing about the token.',
+      'This validator has had no word from its authority for too long, or no key set of a foreign issuer, or its clock is wrong. It says nothing about the token.',
     developer: 'Try again: the service cannot decide.',
-    operator: 'Reach the authority from here; `GET /acks` there says since when it has not. Check the clock.',
+    operator:
+      'Reach the authority from here; `GET /acks` there says since when it has not. Check the clock. Without an authority: `onProblem` hears why no key set came.',
   },
 }
 
@@ -191,6 +196,11 @@ export function reasonsPage(): string {
     'Why a token was refused, in one word: in `x-countersign-reason` and the body of the answer, as `reason` of a `Refusal`, in each',
     'sighting and each alert. The words are API. They are asked in this order, and the first that applies is named',
     '([the rules](../spec/verdict.md)). 401: another token may help. 403: this key speaks out of turn.',
+    '',
+    'An answer says the sentence below and no more. `message` of a `Refusal` may go on behind a colon, for whoever runs the service: which',
+    'claim of a foreign token is missing, for example. It names what we know, and never says a word of the token. A guard hands it to',
+    '`onRefusal`, as `denial.refusal`: `createGuard(validator, { onRefusal: ({ reason, refusal }) => log(refusal?.message ?? reason) })`.',
+    'What a token is bound to (`sender_mismatch`) the sender is told too.',
     '',
     '**Alarm** says when the sentinel raises a critical alert. It takes a valid signature, always: only who holds the key can make one.',
     '',

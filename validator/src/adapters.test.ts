@@ -32,6 +32,7 @@ import { createGuard, type Guard } from './guard.ts'
 import * as forHono from './hono.ts'
 import * as forKoa from './koa.ts'
 import * as forNode from './node.ts'
+import { Refusal } from './refusal.ts'
 import type { Sighting } from './sighting.ts'
 import { streamEvents } from './sse.ts'
 import { createTestKey, createTestWorld, mailAudience, type TestWorld } from './testing.ts'
@@ -64,36 +65,8 @@ interface App {
 
 /** The application in each framework: `/mail`, `/send` and `/admin` behind a guard each, and `/fail`, which fails. */
 const frameworks: Readonly<Record<string, (guards: Guards) => Promise<App>>> = {
-  express: async ({ any, send, admin }) => {
-    const { protect } = forExpress
-    const app = express()
-    const errors = new EventEmitter()
-    // A guard in front of all, and one in a router that is mounted elsewhere: a request meets both.
-    app.use(protect(any))
-    const router = express.Router()
-    app.use(router)
-    app.use('/deep', router)
-    router.get(
-      '/mail',
-      protect(any, (asked, answer) => void answer.json(open(asked.token))),
-    )
-    router.get(
-      '/send',
-      protect(send, (asked, answer) => void answer.json(open(asked.token))),
-    )
-    router.get(
-      '/admin',
-      protect(admin, async (asked, answer) => void answer.json(open(asked.token))),
-    )
-    router.get('/fail', protect(any, fail))
-    router.get('/fail-late', protect(any, failLate))
-    const onError: ErrorRequestHandler = (error, _request, response, _next) => {
-      errors.emit('failed', error)
-      response.status(500).end()
-    }
-    app.use(onError)
-    return listening(createServer(headersMax, app), errors)
-  },
+  express: (guards) => serveExpress(guards, forExpress.protect),
+  'express by next(error)': (guards) => serveExpress(guards, forExpress.protectOrNext),
   fastify: async ({ any, send, admin }) => {
     const { protect } = forFastify
     const app = fastify({ http: headersMax })
@@ -203,6 +176,40 @@ const frameworks: Readonly<Record<string, (guards: Guards) => Promise<App>>> = {
   },
 }
 
+test('Express: without an error handler of its own, what is refused by next(error) is answered with status and challenge', async () => {
+  const world = createTestWorld()
+  const validator = createValidator({
+    realm: 'consumer',
+    audience: mailAudience,
+    trust: world.trust,
+    now: () => world.now,
+  })
+  const heard: unknown[] = []
+  const app = express()
+  app.use(forExpress.protectOrNext(createGuard(validator)))
+  app.use(((error, _request, _response, next) => {
+    heard.push(error)
+    next(error)
+  }) satisfies ErrorRequestHandler)
+  // Or Express writes the error to the output.
+  app.set('env', 'test')
+  const { server, close } = await listening(createServer(app), new EventEmitter())
+  after(close)
+  const { port } = server.address() as AddressInfo
+  const expired = world.issue({ claims: { iat: world.now - 600, exp: world.now - 300 } })
+  const answer = await ask('express', port, '/mail', ['Authorization', `Bearer ${expired}`])
+  assert.deepEqual(
+    [answer.status, answer.headers['www-authenticate'], answer.headers['cache-control']],
+    [401, 'Bearer error="invalid_token", error_description="the token has expired"', 'no-store'],
+  )
+  const [error] = heard
+  assert.ok(error instanceof forExpress.RequestRefused)
+  assert.deepEqual([error.reason, error.message], ['expired', 'the token has expired'])
+  assert.ok(error.cause instanceof Refusal && error.cause.reason === 'expired')
+  await ask('express', port, '/mail', [])
+  assert.equal((heard[1] as Error).message, 'token_missing')
+})
+
 const failure = new Error('the handler failed')
 function fail(): never {
   throw failure
@@ -213,6 +220,40 @@ async function failLate(): Promise<never> {
 }
 
 const pathOf = ({ url = '' }: IncomingMessage): string => url.replace(/\?.*/, '')
+
+async function serveExpress({ any, send, admin }: Guards, protect: typeof forExpress.protect): Promise<App> {
+  const app = express()
+  const errors = new EventEmitter()
+  // A guard in front of all, and one in a router that is mounted elsewhere: a request meets both.
+  app.use(protect(any))
+  const router = express.Router()
+  app.use(router)
+  app.use('/deep', router)
+  router.get(
+    '/mail',
+    protect(any, (asked, answer) => void answer.json(open(asked.token))),
+  )
+  router.get(
+    '/send',
+    protect(send, (asked, answer) => void answer.json(open(asked.token))),
+  )
+  router.get(
+    '/admin',
+    protect(admin, async (asked, answer) => void answer.json(open(asked.token))),
+  )
+  router.get('/fail', protect(any, fail))
+  router.get('/fail-late', protect(any, failLate))
+  const onError: ErrorRequestHandler = (error, _request, response, _next) => {
+    if (error instanceof forExpress.RequestRefused) {
+      const { status, headers, body } = error
+      return void response.status(status).set(headers).json(body)
+    }
+    errors.emit('failed', error)
+    response.status(500).end()
+  }
+  app.use(onError)
+  return listening(createServer(headersMax, app), errors)
+}
 
 async function serveNode(
   { any, send, admin }: Guards,
@@ -262,8 +303,10 @@ async function start(name: string, isBound = false) {
     onSighting: (sighting) => sightings.push(sighting),
   })
   const now = (): number => world.now
+  const heard: string[] = []
   const any = createGuard(validator, {
     now,
+    onRefusal: ({ reason }, { target, network }) => heard.push(`${reason} ${target} ${network}`),
     bindings: isBound ? [dpop({ base: 'https://mail.example', now })] : [],
   })
   const app = await (frameworks[name] as (guards: Guards) => Promise<App>)({
@@ -277,6 +320,7 @@ async function start(name: string, isBound = false) {
     world,
     app,
     sightings,
+    heard,
     breakTrust: () => {
       isBroken = true
     },
@@ -436,13 +480,13 @@ function table(world: TestWorld): Readonly<Record<string, Row>> {
       world.issue({ claims: { iss: 'https://login.enterprise.example' } }),
       403,
       'issuer_mismatch',
-      'the key may not speak for this issuer',
+      'no key that may speak for this issuer signed it',
     ),
     'T093 a key that nobody knows': refused(
       world.issue({ key: createTestKey('ES256') }),
       401,
       'unknown_key',
-      'the manifest names no such key',
+      'no such key is known here',
     ),
     'T092 an ID token': refused(
       world.issue({ type: 'id' }),
@@ -490,7 +534,7 @@ function table(world: TestWorld): Readonly<Record<string, Row>> {
 
 for (const name of Object.keys(frameworks)) {
   test(`${name}: every request of the table is answered as the table says`, async () => {
-    const { world, ask: send, sightings } = await start(name)
+    const { world, ask: send, sightings, heard } = await start(name)
     for (const [title, row] of Object.entries(table(world))) {
       const { path = '/mail', token, status, challenge, body } = row
       const headers = row.headers ?? (token === undefined ? [] : ['Authorization', `Bearer ${token}`])
@@ -502,10 +546,11 @@ for (const name of Object.keys(frameworks)) {
         title,
       )
       if (status === 200) continue
+      const { reason } = body as { readonly reason: string }
+      assert.deepEqual(heard.splice(0), [`${reason} ${path} 127.0.0.1`], title)
       // T237: whoever reads an answer, or a log of answers, learns nothing of the token.
       for (const part of token?.split('.') ?? [])
         assert.ok(part === '' || !JSON.stringify(answer).includes(part), title)
-      const { reason } = body as { readonly reason: string }
       assert.equal(answer.headers['x-countersign-reason'], reason, title)
       assert.equal(answer.headers['cache-control'], 'no-store', title)
       assert.match(String(answer.headers['content-type']), /^application\/json\b/, title)

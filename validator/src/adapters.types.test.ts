@@ -58,6 +58,8 @@ test('Express: what needs a token takes it from a guarded request alone', () => 
   })
   // @ts-expect-error a guard somewhere before is not one that the compiler sees
   app.get('/after', protect(guard), named)
+  app.use(forExpress.protectOrNext(guard))
+  app.get('/next', forExpress.protectOrNext(guard, named))
 })
 
 test('Fastify: what needs a token takes it from a guarded request alone', async () => {

@@ -13,7 +13,7 @@
  */
 
 import { headerValues } from './headers.ts'
-import { Refusal } from './refusal.ts'
+import { Refusal, refusals } from './refusal.ts'
 import type { ValidatedToken, Validator } from './validator.ts'
 
 export type Admission =
@@ -28,6 +28,8 @@ export interface Denial {
   readonly headers: Readonly<Record<string, string>>
   /** To be sent as JSON. */
   readonly body: Readonly<Record<string, string>>
+  /** Where a token was refused: its message may say more than the answer, for the log alone. */
+  readonly refusal?: Refusal | undefined
 }
 
 /** A scheme of `Authorization` that is taken here, with what its challenges say besides. */
@@ -71,16 +73,21 @@ export function readCredentials(
 ): Credentials | undefined {
   const [value, ...others] = headerValues(rawHeaders, 'authorization')
   if (value === undefined) return undefined
-  if (others.length > 0) throw new Refusal('malformed')
+  if (others.length > 0) throw new Refusal('malformed', { hint: 'Authorization stands there twice' })
   const [, name, token] = credentialsSyntax.exec(value) ?? []
   const scheme = schemes.find((known) => known.name.toLowerCase() === name?.toLowerCase())
-  if (scheme === undefined || token === undefined) throw new Refusal('malformed')
+  if (scheme === undefined || token === undefined) {
+    const names = schemes.map((known) => known.name).join(' or ')
+    throw new Refusal('malformed', { hint: `Authorization is not ${names} and one token` })
+  }
   return { scheme, token }
 }
 
-/** For a token that was refused. */
+/** For a token that was refused. What its message says besides is for whoever runs the service, unless it is what to prove. */
 export function deny(refusal: Refusal, scheme: Scheme = bearerScheme): Denial {
-  return denyError(refusal, 'invalid_token', scheme)
+  const { status, reason } = refusal
+  const { message } = reason === 'sender_mismatch' ? refusal : refusals[reason]
+  return { ...denyError({ status, reason, message }, 'invalid_token', scheme), refusal }
 }
 
 /** As `deny`, by another error code than `invalid_token`; the message stands in a header and is ASCII without quotes. */

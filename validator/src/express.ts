@@ -4,30 +4,78 @@
  *     app.use(protect(guard))                                                   // everything below needs a good token
  *     app.get('/me', protect(guard, (request, response) => response.json(request.token.claims)))
  *
- * `request.token` is there for handlers that are given to `protect`, and for no other: without it they do not compile.
+ * `request.token` is there, when the program runs, for whatever comes behind `protect`. The compiler knows of it in handlers that are
+ * given to `protect`, and in no others: what needs a token and has no guard in front does not compile.
+ *
+ * Who is refused is answered here. An application whose error handler answers everything takes `protectOrNext` in its place.
  * @module
  */
 
 import type { NextFunction, Request, Response } from 'express'
+import type { Denial } from './bearer.ts'
 import type { Guard } from './guard.ts'
-import { admitOrRefuse, type Guarded } from './incoming.ts'
+import { admitOrRefuse, type Guarded, readIncoming } from './incoming.ts'
 
 export type { Guarded } from './incoming.ts'
+
+type Handler<Asked, Answer> = (request: Guarded<Asked>, response: Answer, next: NextFunction) => unknown
+type Middleware<Asked, Answer> = (request: Asked, response: Answer, next: NextFunction) => Promise<unknown>
 
 /** What fails, in the handler or in here, goes to the application's error handler. */
 export function protect<Asked extends Request = Request, Answer extends Response = Response>(
   guard: Guard,
-  handler: (request: Guarded<Asked>, response: Answer, next: NextFunction) => unknown = (
-    _request,
-    _response,
-    next,
-  ) => next(),
-): (request: Asked, response: Answer, next: NextFunction) => Promise<unknown> {
+  handler: Handler<Asked, Answer> = goOn,
+): Middleware<Asked, Answer> {
   return async (request, response, next) => {
-    // `url` is what is left of it in a router that is mounted somewhere; `ip` follows the setting `trust proxy`.
-    const known = { target: request.originalUrl, network: request.ip }
-    const guarded = await admitOrRefuse(guard, request, response, known)
+    const guarded = await admitOrRefuse(guard, request, response, known(request))
     // Given back, so that Express awaits it.
     return guarded && handler(guarded, response, next)
   }
+}
+
+/**
+ * As `protect`, but nothing is answered: who is refused goes to the application's error handler too, as a `RequestRefused`. Without a
+ * handler that knows better, Express answers with its status and headers.
+ */
+export function protectOrNext<Asked extends Request = Request, Answer extends Response = Response>(
+  guard: Guard,
+  handler: Handler<Asked, Answer> = goOn,
+): Middleware<Asked, Answer> {
+  return async (request, response, next) => {
+    const admission = await guard.admit(readIncoming(request, known(request)))
+    if (!admission.admitted) return next(new RequestRefused(admission.denial))
+    response.set({ ...admission.headers })
+    return handler(Object.assign(request, { token: admission.token }), response, next)
+  }
+}
+
+/** Why a request is refused, and what `protect` would have answered. Its message may be shown; that of its cause is for the log. */
+export class RequestRefused extends Error {
+  readonly status: 401 | 403
+  /** Of the table of refusals, or `token_missing`, `insufficient_scope` or `insufficient_user_authentication`. */
+  readonly reason: string
+  /** The challenge among them. */
+  readonly headers: Readonly<Record<string, string>>
+  /** As it would have been sent as JSON. */
+  readonly body: Readonly<Record<string, string>>
+  constructor({ status, reason, headers, body, refusal }: Denial) {
+    super(body['error_description'] ?? reason, { cause: refusal })
+    this.name = 'RequestRefused'
+    this.status = status
+    this.reason = reason
+    this.headers = headers
+    this.body = body
+  }
+}
+
+function goOn(_request: unknown, _response: unknown, next: NextFunction): void {
+  next()
+}
+
+/** `url` is what is left of it in a router that is mounted somewhere; `ip` follows the setting `trust proxy`. */
+function known({ originalUrl, ip }: Request): {
+  readonly target: string
+  readonly network: string | undefined
+} {
+  return { target: originalUrl, network: ip }
 }

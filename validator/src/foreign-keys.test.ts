@@ -216,6 +216,28 @@ test('before the first set nothing is known, and ready waits for it', async (t) 
   await assert.rejects(waiting)
 })
 
+test('a set without a key is not what ready waits for, and what was wrong is the cause when its time is up', async (t) => {
+  const { provider, keys, pass, fetched, problems } = await begin(t, {}, (it) => {
+    it.keys = []
+  })
+  assert.deepEqual(problems, ['the key set has no key that may sign'])
+  await assert.rejects(keys.ready(1), ({ message, cause }: Error) => {
+    assert.equal(message, `no keys of ${issuer} have come: ${problems[0]}`)
+    return (cause as Error).message === problems[0]
+  })
+  provider.keys = [{ ...first.shown, alg: 'RS512' }]
+  pass(300)
+  await fetched()
+  assert.equal(problems.length, 2, 'one word for a set of which each key is left out')
+  await assert.rejects(keys.ready(1), ({ message }: Error) => message.endsWith(problems[1] as string))
+  const ready = keys.ready(60_000)
+  provider.keys = [first.shown]
+  pass(300)
+  await fetched()
+  await ready
+  await keys.ready(0)
+})
+
 const html: RequestListener = (_, response) =>
   response.writeHead(200, { 'content-type': 'text/html' }).end('<html>')
 const json = { 'content-type': 'application/json' }

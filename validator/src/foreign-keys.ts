@@ -28,8 +28,11 @@ export interface KeyFollower {
   readonly isStale: boolean
   /** A key was asked for that is not there. */
   miss(): void
-  /** Settles when the first set has come; rejects when it is stopped before. */
-  ready(): Promise<void>
+  /**
+   * Settles when a set has come with a key in it; rejects when it is stopped before, or after so long, with the last problem as
+   * cause. Without a limit it keeps no process alive.
+   */
+  ready(milliseconds?: number): Promise<void>
   stop(): void
 }
 
@@ -77,6 +80,8 @@ const JITTER = 0.1
 const KEYS_MAX = 100
 const DOCUMENT_BYTES_MAX = 512 * 1024
 const KID_CHARACTERS_MAX = 256
+/** What a timer can count. */
+const READY_MILLISECONDS_MAX = 2 ** 31 - 1
 
 /** Starts to follow at once. Its timers keep no process alive. */
 export function followKeys(options: KeyFollowerOptions): KeyFollower {
@@ -96,6 +101,12 @@ export function followKeys(options: KeyFollowerOptions): KeyFollower {
   let isFetching = false
   let cancel = (): void => {}
   let wakesAt = Number.POSITIVE_INFINITY
+  let lastProblem: Error | undefined
+
+  function report(problem: Error): void {
+    lastProblem = problem
+    onProblem(problem)
+  }
 
   async function fetchKeys(): Promise<void> {
     cancel()
@@ -106,11 +117,14 @@ export function followKeys(options: KeyFollowerOptions): KeyFollower {
     const startedAt = askedAt
     try {
       const set = await fetchSet(options, ending.signal)
-      keys = readKeys(set, keys, options, onProblem)
+      const known = lastProblem
+      keys = readKeys(set, keys, options, report)
       fetchedAt = startedAt
-      settle()
+      if (keys.size > 0) settle()
+      // Where a key was left out, that says more.
+      else if (lastProblem === known) report(new DeliveryFault('the key set has no key that may sign'))
     } catch (error) {
-      if (!ending.signal.aborted) onProblem(error as Error)
+      if (!ending.signal.aborted) report(error as Error)
     }
     isFetching = false
     wakeAfter(
@@ -135,13 +149,34 @@ export function followKeys(options: KeyFollowerOptions): KeyFollower {
       return keys === undefined || !(clock.monotonic() - fetchedAt <= ageSecondsMax * 1000)
     },
     miss: () => wakeAfter(askedAt + PAUSE_MILLISECONDS - clock.monotonic()),
-    ready: () => first,
+    ready: (milliseconds) =>
+      milliseconds === undefined ? first : within(milliseconds, first, () => tooLate(options, lastProblem)),
     stop: () => {
       ending.abort()
       cancel()
       fail(new Error('the keys are followed no more'))
     },
   }
+}
+
+/** As `promise`, unless that takes longer; the process is kept alive meanwhile, so that somebody hears of it. */
+async function within(milliseconds: number, promise: Promise<void>, late: () => Error): Promise<void> {
+  if (!(milliseconds >= 0 && milliseconds <= READY_MILLISECONDS_MAX))
+    throw new TypeError(`ready does not wait for more than ${READY_MILLISECONDS_MAX} milliseconds`)
+  let timer: NodeJS.Timeout | undefined
+  const ended = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(late()), milliseconds)
+  })
+  try {
+    await Promise.race([promise, ended])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function tooLate({ metadata: { issuer } }: KeyFollowerOptions, cause: Error | undefined): Error {
+  const why = cause?.message ?? 'it has not answered yet'
+  return new Error(`no keys of ${issuer} have come: ${why}`, { cause })
 }
 
 async function fetchSet(

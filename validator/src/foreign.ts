@@ -8,16 +8,16 @@
  * @module
  */
 
-import { createHash } from 'node:crypto'
 import type { Claims } from './claims.ts'
 import type { TokenType } from './entry.ts'
+import { refuse } from './foreign-claims.ts'
 import type { ForeignCutoff } from './foreign-denials.ts'
 import type { ForeignKey, KeyFollower } from './foreign-keys.ts'
-import type { JsonObject } from './json.ts'
+import type { JsonObject, JsonValue } from './json.ts'
 import { type Algorithm, algorithms, mediaType, type UncheckedJws } from './jws.ts'
 import type { Manifest } from './manifest.ts'
 import { Refusal } from './refusal.ts'
-import { checkIssuerScope, checkLifetimeScope, fitsIssuer, type ScopedClaims, tenantFor } from './scope.ts'
+import { checkIssuerScope, fitsIssuer, type ScopedClaims, tenantFor } from './scope.ts'
 import {
   type Acceptance,
   checkAudience,
@@ -46,6 +46,8 @@ export interface ForeignProfile {
   readonly headerMembers: readonly string[]
   /** What a header shows that is none of these, where that tells of a common mistake. */
   readonly hintFor?: (header: JsonObject) => string | undefined
+  /** Said of a `typ` that is none of them, to whoever runs the service: which option would take it. */
+  readonly advice?: string
   readonly lifetimeSecondsMax: number
   /** Whether another issuer's tokens are signed by the same keys: a block that names it is meant for them. */
   readonly sharesKeysWith: (issuer: string) => boolean
@@ -61,8 +63,10 @@ export interface OpenIssuer extends ForeignJudge {
   speaksFor(issuer: string): boolean
   /** Throws `Refusal`. */
   judge(jws: UncheckedJws, question: Question, world: World, findings: Findings): Acceptance
-  /** Settles when there are keys to decide by. */
-  ready(): Promise<void>
+  /** The refusal of a token whose issuer is none of those configured, or no text. */
+  strange(issuer: JsonValue | undefined): Refusal
+  /** Settles when there are keys to decide by; rejects when there are none after so long. */
+  ready(milliseconds?: number): Promise<void>
   stop(): void
 }
 
@@ -124,7 +128,7 @@ export function openIssuer(
     checkIssuerScope(key, scoped)
     checkAudience(key, claims.audiences, question.audiences)
     // Before the signature, so that whoever makes long tokens at home raises no alarm here.
-    checkLifetimeScope(key, scoped)
+    checkLifetime(key, scoped)
   }
 
   function checkStanding(key: ForeignKey, claims: Claims, question: Question, world: World): void {
@@ -137,7 +141,7 @@ export function openIssuer(
   /** A kill that has not come yet may be on its way: without word from the authority nothing is accepted. */
   function checkFresh(world: World): void {
     if (!hasAuthority) return
-    if (world.manifest === undefined) throw new Refusal('manifest_stale')
+    if (world.manifest === undefined) refuse('manifest_stale', 'there is no word from the authority yet')
     checkFreshness(world.manifest, world)
   }
 
@@ -159,6 +163,7 @@ export function openIssuer(
     judge,
     judgeAgain,
     stands: ({ key }) => !keys.isStale && keys.find(key.kid) === key,
+    strange,
     ready: keys.ready,
     stop: keys.stop,
   }
@@ -171,42 +176,75 @@ interface Denied {
   readonly cutoffs: readonly ForeignCutoff[]
 }
 
+function strange(issuer: JsonValue | undefined): Refusal {
+  if (typeof issuer !== 'string') return new Refusal('malformed', { hint: 'it has no iss that is a text' })
+  return new Refusal('issuer_mismatch', { hint: 'the issuer is none of those configured here' })
+}
+
 /** What a header of a provider asks us to look up or unpack is refused, whatever it means; so is a list of what is critical. */
 function checkHeader(
   header: JsonObject,
-  { headerTypes, headerMembers, hintFor }: ForeignProfile,
+  { headerTypes, headerMembers, hintFor, advice = '' }: ForeignProfile,
 ): { readonly alg: Algorithm; readonly kid: string | undefined } {
   const { alg, typ, kid } = header
   if (!algorithms.includes(alg as Algorithm)) throw new Refusal('alg_not_allowed')
   for (const name of Object.keys(header)) {
     if (name !== 'alg' && name !== 'typ' && name !== 'kid' && !headerMembers.includes(name))
-      throw refuseHeader(hintFor?.(header))
-    if (typeof header[name] !== 'string') throw new Refusal('malformed')
+      refuse('header_not_allowed', hintFor?.(header) ?? `it is ${nameable(name, registeredMembers)}`)
+    if (typeof header[name] !== 'string') refuse('malformed', `${name} of its header is no text`)
   }
-  if (!headerTypes.includes(typ === undefined ? undefined : mediaType(typ as string)))
-    throw new Refusal('type_mismatch')
+  const type = typ === undefined ? undefined : mediaType(typ as string)
+  if (!headerTypes.includes(type)) {
+    const asked = headerTypes.map((each) => each ?? 'none').join(' or ')
+    refuse('type_mismatch', `its typ is ${nameable(type, knownTypes)}, and should be ${asked}${advice}`)
+  }
   return { alg: alg as Algorithm, kid: kid as string | undefined }
 }
 
-function refuseHeader(hint: string | undefined): Refusal {
-  return new Refusal('header_not_allowed', hint === undefined ? {} : { hint })
+/** Members that a header may have by RFC 7515, 7516, 7797 and by what providers do. */
+const registeredMembers = [
+  'jku',
+  'jwk',
+  'x5u',
+  'x5c',
+  'x5t',
+  'x5t#S256',
+  'cty',
+  'crit',
+  'b64',
+  'enc',
+  'zip',
+].concat(['nonce', 'iss', 'aud', 'sub', 'ver', 'rcpt', 'trust_chain', 'svt'])
+const knownTypes = ['jwt', 'at+jwt', 'logout+jwt', 'secevent+jwt', 'dpop+jwt', 'token-introspection+jwt']
+
+/** Of a stranger's words only those that we know anyway. */
+function nameable(word: string | undefined, known: readonly string[]): string {
+  if (word === undefined) return 'none'
+  return known.includes(word) ? word : 'another'
 }
 
 /** Without a set, or with one that nobody has confirmed for too long, no key can be told from a stolen one. */
 function checkKnown(keys: KeyFollower): void {
-  if (keys.isStale) throw new Refusal('manifest_stale')
+  if (keys.isStale) refuse('manifest_stale', 'no key set of its issuer has come, or none for too long')
 }
 
 function findKey(keys: KeyFollower, kid: string | undefined): ForeignKey {
-  const key = kid === undefined ? undefined : keys.find(kid)
+  if (kid === undefined) return refuse('unknown_key', 'its header has no kid')
+  const key = keys.find(kid)
   if (key !== undefined) return key
   // It may be new: the set is asked for again, and this token is refused all the same.
-  if (kid !== undefined) keys.miss()
-  throw new Refusal('unknown_key')
+  keys.miss()
+  return refuse('unknown_key', 'its issuer publishes no such key')
 }
 
 function checkAlgorithm({ kid, algorithm }: ForeignKey, named: Algorithm): void {
-  if (named !== algorithm) throw new Refusal('key_out_of_scope', { kid })
+  if (named !== algorithm)
+    throw new Refusal('key_out_of_scope', { kid, hint: `it is ${algorithm}, and alg ${named}` })
+}
+
+function checkLifetime({ kid, lifetimeSecondsMax }: ForeignKey, { lifetimeSeconds }: ScopedClaims): void {
+  const hint = `longer than ${lifetimeSecondsMax} seconds; see lifetimeSecondsMax`
+  if (lifetimeSeconds > lifetimeSecondsMax) throw new Refusal('lifetime_too_long', { kid, hint })
 }
 
 function scopedBy(type: TokenType, { algorithm }: ForeignKey, claims: Claims): ScopedClaims {
@@ -230,9 +268,4 @@ function isCutOff(
 
 function validUntil(claims: Claims, { clockToleranceSeconds }: Question, { manifest }: World): number {
   return Math.min(endOf(claims) + clockToleranceSeconds, manifest?.expiresAt ?? Number.POSITIVE_INFINITY)
-}
-
-/** Names a token that its issuer did not name: by what was signed, since signatures can be made to differ. */
-export function nameOf({ signingInput }: UncheckedJws): string {
-  return createHash('sha256').update(signingInput).digest('base64url')
 }

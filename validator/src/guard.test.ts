@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Binding, createGuard, type GuardedRequest, type GuardOptions } from './guard.ts'
+import { refusals } from './refusal.ts'
 import { createTestWorld, mailAudience } from './testing.ts'
 import { createValidator } from './validator.ts'
 
@@ -108,6 +109,42 @@ function bindingOf(proof: Awaited<ReturnType<Binding['confirm']>>) {
 
 const bound = { cnf: { jkt: world.keys.consumer.kid } }
 const proven = { confirmation: { jkt: world.keys.consumer.kid } }
+
+test('several words in one text are not one of them, and the error says how they are written', () => {
+  for (const [scopes, message] of [
+    ['a b', /^scopes is not a list of words: write \['a', 'b'\]$/],
+    ['a  b', /^scopes is not a list of words$/],
+    [['a b'], /^scopes is not a list of words$/],
+  ] as const)
+    assert.throws(() => guardWith({ scopes }), { name: 'TypeError', message })
+})
+
+test('whoever runs the service hears of each refusal, with more than the answer says and no token', async () => {
+  const heard: (readonly [reason: string, message: string | undefined, target: string])[] = []
+  const guard = guardWith({
+    scopes: 'mail.read',
+    onRefusal: ({ reason, refusal }, { target }) => heard.push([reason, refusal?.message, target]),
+  })
+  const good = issue()
+  await guard.admit(requestWith(`Bearer ${good}`))
+  assert.deepEqual(heard, [])
+  const { rawHeaders } = requestWith(`Bearer ${good}`)
+  const admission = await guard.admit({ ...requestWith(), rawHeaders: [...rawHeaders, ...rawHeaders] })
+  assert.ok(!admission.admitted)
+  const { malformed } = refusals
+  assert.equal(admission.denial.body['error_description'], malformed.message)
+  await guard.admit(requestWith('Basic YTpi'))
+  await guard.admit(requestWith())
+  await guard.requiring({ scopes: 'mail.send' }).admit(requestWith(`Bearer ${good}`))
+  await guard.admit(requestWith(`Bearer ${issue({ exp: world.now - 60, iat: world.now - 120 })}`))
+  assert.deepEqual(heard, [
+    ['malformed', `${malformed.message}: Authorization stands there twice`, '/mail'],
+    ['malformed', `${malformed.message}: Authorization is not Bearer and one token`, '/mail'],
+    ['token_missing', undefined, '/mail'],
+    ['insufficient_scope', undefined, '/mail'],
+    ['expired', refusals.expired.message, '/mail'],
+  ])
+})
 
 test('T154 T156: a bound token counts under its scheme with its proof, and under no other', async () => {
   const { asked, binding } = bindingOf(proven)

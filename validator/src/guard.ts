@@ -44,6 +44,11 @@ export interface Needs {
 export interface GuardOptions extends Needs {
   /** Ways to prove that one is who a token was given to. Left out: a bound token is refused. */
   readonly bindings?: readonly Binding[] | undefined
+  /**
+   * Hears of every request that is not admitted, before that is answered: for logs and counters. `denial.refusal` says more than the
+   * answer does, and never a word of the token's; the request's own words are the sender's. Must not throw.
+   */
+  readonly onRefusal?: ((denial: Denial, request: GuardedRequest) => void) | undefined
   /** Seconds since the epoch. */
   readonly now?: (() => number) | undefined
 }
@@ -126,14 +131,15 @@ export interface Validating extends Pick<Validator, 'hold'> {
 
 /** Puts a guard in front of a validator. Throws `TypeError` where an option is not known or would ask for nothing. */
 export function createGuard(validator: Validating, options: GuardOptions = {}): Guard {
-  const { bindings = [], now = () => Date.now() / 1000, ...needs } = options
+  const { bindings = [], now = () => Date.now() / 1000, onRefusal, ...needs } = options
   const schemes = [bearerScheme, ...bindings.flatMap(({ scheme }) => scheme ?? [])]
   const proofs = new WeakMap<object, Promise<Proof>>()
 
   function guardFor(asked: readonly Asked[]): Guard {
     const scopes = [...new Set(asked.flatMap((each) => each.scopes))]
+    const decide = (request: GuardedRequest): Promise<GuardAdmission> => admit(request, asked, scopes)
     return {
-      admit: (request) => admit(request, asked, scopes),
+      admit: onRefusal === undefined ? decide : (request) => told(request, decide(request), onRefusal),
       requiring: (more) => guardFor([...asked, readNeeds(more)]),
       hold: (token) => validator.hold(token),
     }
@@ -199,6 +205,16 @@ export function createGuard(validator: Validating, options: GuardOptions = {}): 
   }
 
   return guardFor([readNeeds(needs)])
+}
+
+async function told(
+  request: GuardedRequest,
+  decided: Promise<GuardAdmission>,
+  onRefusal: NonNullable<GuardOptions['onRefusal']>,
+): Promise<GuardAdmission> {
+  const admission = await decided
+  if (!admission.admitted) onRefusal(admission.denial, request)
+  return admission
 }
 
 /** No token is bound to it, and a token that is bound to nothing is refused with it. */
@@ -315,7 +331,14 @@ function readWords(
 ): readonly string[] {
   const words = Array.isArray(value) ? [...value] : [value]
   if (words.length < wordsMin || !words.every((word) => typeof word === 'string' && scopeToken.test(word))) {
-    throw new TypeError(`${option} is not a list of words`)
+    throw new TypeError(`${option} is not a list of words${adviceFor(value)}`)
   }
   return words
+}
+
+/** Whoever writes several words as they stand in a token means all of them. */
+function adviceFor(value: string | readonly string[]): string {
+  const words = typeof value === 'string' ? value.split(' ') : []
+  const areWords = words.length > 1 && words.every((word) => scopeToken.test(word))
+  return areWords ? `: write [${words.map((word) => `'${word}'`).join(', ')}]` : ''
 }

@@ -5,9 +5,11 @@
  */
 
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { createHmac } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { encode } from './base64url.ts'
+import { deny } from './bearer.ts'
 import { encodePayload } from './document.ts'
 import {
   createProviderKey,
@@ -28,11 +30,12 @@ import {
   okta,
 } from './issuers.ts'
 import type { Algorithm } from './jws.ts'
-import type { Refusal } from './refusal.ts'
+import { type Refusal, refusals } from './refusal.ts'
 import type { Sighting } from './sighting.ts'
 import {
   microsoft,
   openProvider,
+  type ProviderName,
   providerAudience,
   providerNow,
   providers,
@@ -49,6 +52,8 @@ const graph = '00000003-0000-0000-c000-000000000000'
 interface Row extends TestProvider {
   readonly name: string
   readonly key?: { readonly algorithm?: Algorithm; readonly shown?: object }
+  /** Other keys of its set. */
+  readonly beside?: readonly ProviderKey[]
   readonly idToken: { readonly header?: object; readonly claims: object } | undefined
   /** Spoilt in ways of its own. */
   readonly hostile?: readonly (readonly [what: string, change: Change, reason: string])[]
@@ -255,7 +260,7 @@ async function begin(t: TestContext, row: Row): Promise<Scene> {
   const { url, issuer, jwks_uri: keySet } = row.metadata
   const provider = await startFakeProvider({ issuer, metadataPath: new URL(url).pathname, keySet })
   const key = createProviderKey('jS1Xo1OWDj_52vbwGNgvQO2VzMc', row.key?.algorithm, row.key?.shown)
-  provider.keys = [key.shown]
+  provider.keys = [key, ...(row.beside ?? [])].map(({ shown }) => shown)
   const sightings: Sighting[] = []
   const validator = createValidator({
     issuers: [openProvider(row, provider.origin)],
@@ -402,7 +407,8 @@ test('entra: an application that acts for itself is permitted its roles; a perso
 
 test('entra: a key that does not say whose it is vouches for nobody, and a token for Graph gets a word of advice', async (t) => {
   const row = rows[0] as Row
-  const { validator, token, provider } = await begin(t, { ...row, key: { shown: {} } })
+  const beside = [createProviderKey('its own', 'RS256', { issuer: `${microsoft}/{tenantid}/v2.0` })]
+  const { validator, token, provider } = await begin(t, { ...row, key: { shown: {} }, beside })
   assert.equal(provider.requests.length, 2)
   assert.throws(() => validator.validate(token()), { reason: 'unknown_key' })
   const graphToken = token({ header: { nonce: 'QltrBofYb5am7UJ8' }, claims: { aud: graph } })
@@ -431,6 +437,184 @@ test('T101: two providers that call their keys the same do not vouch for each ot
   assert.throws(() => validator.validate(signAs(b.key, first.header, first.claims)), {
     reason: 'key_out_of_scope',
   })
+})
+
+/** What is said of tokens that somebody who moves here shows first. */
+const words: readonly (readonly [preset: ProviderName, change: Change, message: RegExp])[] = [
+  ['oidc', { header: { typ: 'JWT' } }, /: its typ is jwt, and should be at\+jwt; see profile$/],
+  ['oidc', { header: { typ: undefined } }, /: its typ is none, and should be at\+jwt; see profile$/],
+  ['oidc', { header: { typ: 'SECRET' } }, /: its typ is another, and should be at\+jwt; see profile$/],
+  ['oidc', { claims: { jti: undefined } }, /: it has no jti; see profile$/],
+  [
+    'oidc',
+    { claims: { client_id: undefined } },
+    /: it has no client_id, as ID tokens have none; see profile$/,
+  ],
+  ['oidc', { claims: { sub: undefined } }, /: it has no sub$/],
+  ['oidc', { claims: { exp: undefined } }, /: it has no exp$/],
+  ['oidc', { claims: { exp: now - 1, iat: now } }, /: its exp is not after its iat$/],
+  ['oidc', { claims: { scope: ['SECRET'] } }, /: its scope is of a wrong kind$/],
+  ['oidc', { claims: { scope: 'a  SECRET' } }, /: its scope is of a wrong kind$/],
+  ['oidc', { claims: { nonce: 'SECRET' } }, /: it has nonce, as ID tokens do$/],
+  ['oidc', { claims: { iss: 'https://SECRET.example' } }, /: the issuer is none of those configured here$/],
+  ['oidc', { claims: { iss: undefined } }, /: it has no iss that is a text$/],
+  ['oidc', { claims: { exp: now + 10 * 86_400 } }, /: longer than 86400 seconds; see lifetimeSecondsMax$/],
+  ['oidc', { header: { jku: 'https://SECRET.example' } }, /: it is jku$/],
+  ['oidc', { header: { SECRET: 'x' } }, /: it is another$/],
+  ['oidc', { header: { kid: 'SECRET' } }, /^no such key is known here: its issuer publishes no such key$/],
+  ['oidc', { header: { kid: undefined } }, /^no such key is known here: its header has no kid$/],
+  ['oidc', { header: { alg: 'RS256' } }, /: it is EdDSA, and alg RS256$/],
+  [
+    'oidc without a profile',
+    { claims: { azp: undefined } },
+    /: it has no client_id, as ID tokens have none$/,
+  ],
+  ['auth0', { header: { typ: 'at+jwt' } }, /: its typ is at\+jwt, and should be jwt; see profile$/],
+  ['auth0', { claims: { org_id: undefined } }, /: it has no org_id$/],
+  ['entra 2.0', { claims: { ver: '1.0' } }, /: its ver is not 2\.0; see version$/],
+  ['entra 2.0', { claims: { scp: undefined } }, /: it has neither scp nor roles$/],
+  ['keycloak', { claims: { typ: 'ID' } }, /: typ of its claims is neither Bearer nor DPoP$/],
+  ['okta', { header: { typ: 'dpop+jwt' } }, /: its typ is dpop\+jwt, and should be none or jwt or at\+jwt$/],
+  ['cognito', { claims: { token_use: 'id' } }, /: its token_use is not access$/],
+  ['google', { claims: { hd: undefined } }, /: it has no hd$/],
+]
+
+test('T237: a refusal tells whoever runs the service what is missing, in words of ours, and whoever sent the token the general sentence', async (t) => {
+  for (const [name, change, message] of words) {
+    const row = rows.find((each) => each.metadata === providers[name].metadata) as Row
+    const { validator, token } = await begin(t, row)
+    const decision = validator.decide(token(change))
+    assert.ok(!decision.accepted)
+    const { refusal } = decision
+    assert.match(refusal.message, message)
+    assert.ok(refusal.message.startsWith(`${refusals[refusal.reason].message}: `), refusal.message)
+    assert.doesNotMatch(refusal.message, /SECRET/)
+    assert.equal(deny(refusal).body['error_description'], refusals[refusal.reason].message)
+    assert.equal(deny(refusal).refusal, refusal)
+  }
+})
+
+test('before there are keys of an issuer, a refusal speaks of them, and ready says within its time why there are none', async (t) => {
+  const { metadata, options, header, claims } = providers.oidc
+  const { issuer, url, jwks_uri: keySet } = metadata
+  const provider = await startFakeProvider({ issuer, metadataPath: new URL(url).pathname, keySet })
+  provider.metadata = { issuer: 'https://other.example' }
+  const problems: Error[] = []
+  const validator = createValidator({
+    issuers: [openProvider({ preset: 'oidc', options }, provider.origin)],
+    audience,
+    [acceptWithoutReceipt]: 'tests',
+    onProblem: (problem) => problems.push(problem),
+    now: () => now,
+  })
+  t.after(async () => {
+    validator.stop()
+    await provider.stop()
+  })
+  await assert.rejects(validator.ready(500), ({ message, cause }: Error) => {
+    assert.match(
+      message,
+      /^no keys of https:\/\/as\.example\/tenant-1 have come: the metadata .* are of another issuer$/,
+    )
+    assert.equal(cause, problems[0]?.cause)
+    return true
+  })
+  const decision = validator.decide(signAs(createProviderKey('a', 'EdDSA'), header, claims))
+  assert.ok(!decision.accepted)
+  assert.match(
+    decision.refusal.message,
+    /^what is known here is too old to decide by: no key set of its issuer has come/,
+  )
+  for (const milliseconds of [-1, Number.NaN, 2 ** 31]) {
+    await assert.rejects(validator.ready(milliseconds), TypeError)
+  }
+})
+
+test('a start that waits for keys fails with the reason why there are none', () => {
+  const script = `
+    import { fetchFromLoopback, oidc } from './issuers.ts'
+    import { acceptWithoutReceipt, createValidator } from './validator.ts'
+    const here = 'http://127.0.0.1:9'
+    const validator = createValidator({
+      issuers: [oidc(here, { [fetchFromLoopback]: here })],
+      audience: 'a',
+      [acceptWithoutReceipt]: 'tests',
+    })
+    await validator.ready(1000)`
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
+    cwd: import.meta.dirname,
+    encoding: 'utf8',
+  })
+  assert.equal(status, 1, stderr)
+  assert.match(stderr, /Error: no keys of http:\/\/127\.0\.0\.1:9 have come: /)
+})
+
+test('an option that a preset does not know, or a word that it does not take, is named', () => {
+  const wrong: readonly (readonly [construct: () => unknown, message: RegExp])[] = [
+    [
+      () => oidc('https://as.example', { algorithm: ['ES256'] } as object),
+      /^oidc knows no option algorithm$/,
+    ],
+    [
+      () => oidc('https://as.example', { lifetimeSecondMax: 60 } as object),
+      /^oidc knows no option lifetimeSecondMax$/,
+    ],
+    [() => auth0({ domian: 'acme.auth0.com' } as never), /^auth0 knows no option domian$/],
+    [() => entra({ tenant: tenantA } as never), /^entra knows no option tenant$/],
+    [() => keycloak({ url: 'https://id.example', relam: 'a' } as never), /^keycloak knows no option relam$/],
+    [() => okta({ domain: 'acme.okta.com', audience: 'a' } as never), /^okta knows no option audience$/],
+    [
+      () => cognito({ region: 'eu-central-1', userPoolId: 'a', clientId: 'b' } as never),
+      /^cognito knows no option clientId$/,
+    ],
+    [() => google({ hd: ['a'] } as never), /^google knows no option hd$/],
+    [
+      () => oidc('https://as.example', { [Symbol('fetchFromLoopback')]: 'x' } as object),
+      /^oidc knows no option Symbol\(fetchFromLoopback\)$/,
+    ],
+    [
+      () => oidc('https://as.example', { profile: 'JWT' as 'jwt' }),
+      /^profile is 'rfc9068' or 'jwt', not JWT$/,
+    ],
+    [
+      () => auth0({ domain: 'acme.auth0.com', profile: 'jwt' as 'auth0' }),
+      /^profile is 'auth0' or 'rfc9068', not jwt$/,
+    ],
+    [
+      () => entra({ tenants: [tenantA], version: 2 as unknown as '2.0' }),
+      /^version is '2\.0' or '1\.0', not 2$/,
+    ],
+    [
+      () => oidc('https://as.example', { algorithms: ['HS256' as 'ES256'] }),
+      /^algorithms: HS256 is not one of ES256, EdDSA, PS256, RS256, ML-DSA-44$/,
+    ],
+    [
+      () => oidc('https://as.example', { algorithms: ['RS256', 'ES384' as 'ES256'] }),
+      /^algorithms: ES384 is not one of /,
+    ],
+    [
+      () => oidc('https://as.example', { algorithms: 'ES256' as unknown as [] }),
+      /^algorithms is not a list$/,
+    ],
+    [() => oidc('https://as.example', { algorithms: [] }), /^algorithms is missing$/],
+    [() => entra({ tenants: tenantA as unknown as [] }), /^tenants is not a list$/],
+    [
+      () => oidc('http://localhost:4000/realm'),
+      /^issuer is no https URL: for one's own desk, \[fetchFromLoopback\]: 'http:\/\/localhost:4000' lets it be one$/,
+    ],
+    [
+      () => keycloak({ url: 'http://127.0.0.1:8080', realm: 'a' }),
+      /^url is no https URL: .*fetchFromLoopback/,
+    ],
+    [() => oidc('http://10.0.0.1:4000'), /^issuer is no https URL$/],
+    [
+      () => oidc('http://localhost:4000', { [fetchFromLoopback]: 'yes' }),
+      /^fetchFromLoopback is no origin on loopback, such as http:\/\/localhost:4000$/,
+    ],
+  ]
+  for (const [construct, message] of wrong) assert.throws(construct, { name: 'TypeError', message })
+  oidc('http://localhost:4000', { [fetchFromLoopback]: 'http://localhost:4000' })
+  oidc('https://as.example', { profile: undefined, algorithms: undefined } as object)
 })
 
 test('V1 T100 T239: what is left open or mistaken in a configuration is refused at construction', () => {

@@ -14,11 +14,19 @@
  */
 
 import type { Claims } from './claims.ts'
-import { type ForeignIssuer, type ForeignProfile, nameOf, openIssuer } from './foreign.ts'
+import { type ForeignIssuer, type ForeignProfile, openIssuer } from './foreign.ts'
+import {
+  callerIn,
+  optionalText,
+  readCommon,
+  readScope,
+  readText,
+  readWords,
+  refuse,
+} from './foreign-claims.ts'
 import { followKeys, type KeyFollowerOptions } from './foreign-keys.ts'
-import { isObject, type JsonObject, type JsonValue } from './json.ts'
-import type { Algorithm, UncheckedJws } from './jws.ts'
-import { Refusal } from './refusal.ts'
+import type { JsonObject } from './json.ts'
+import { type Algorithm, algorithms as knownAlgorithms, type UncheckedJws } from './jws.ts'
 import { fitsIssuer } from './scope.ts'
 import { isWeakened } from './weakened.ts'
 
@@ -26,7 +34,8 @@ export type { ForeignIssuer } from './foreign.ts'
 
 /**
  * Weakens an issuer: everything is fetched from this origin on loopback, without TLS, whatever the issuer is called. For tests,
- * and for a provider on one's own desk. Warned of at start.
+ * and for a provider on one's own desk: `oidc('http://localhost:4000', { [fetchFromLoopback]: 'http://localhost:4000' })`. Warned
+ * of at start.
  */
 export const fetchFromLoopback: unique symbol = Symbol('fetchFromLoopback')
 
@@ -56,13 +65,14 @@ export const consumerTenant = '9188040d-6c67-4c5b-b112-36a304b66dad'
 
 /** Microsoft Entra ID: access tokens for an API of one's own. One with `version` `1.0` takes one tenant. */
 export function entra(options: EntraOptions): ForeignIssuer {
-  const { tenants, version = '2.0', authority = 'https://login.microsoftonline.com' } = options
+  checkNames('entra', options, ['tenants', 'version', 'authority'])
+  const { tenants, authority = 'https://login.microsoftonline.com' } = options
+  const version = readWord('version', options.version ?? '2.0', ['2.0', '1.0'])
   const origin = readOrigin('authority', authority)
   const ids = readList('tenants', tenants)
   if (!ids.every((id) => guid.test(id))) throw new TypeError('tenants are ids of directories, in lower case')
   const [only = '', ...others] = ids
   const isOne = others.length === 0
-  if (version !== '2.0' && version !== '1.0') throw new TypeError('version is 2.0 or 1.0')
   if (version === '1.0' && !isOne)
     throw new TypeError('version 1.0 takes one tenant: name the issuer once for each')
   const template = `${origin}/{tenantid}/v2.0`
@@ -100,20 +110,21 @@ export function entra(options: EntraOptions): ForeignIssuer {
 const guid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 function readEntra(payload: JsonObject, jws: UncheckedJws, version: string): Claims {
-  const { tid, nbf, scp, roles, nonce } = payload
-  if (typeof tid !== 'string' || !guid.test(tid) || nbf === undefined) throw new Refusal('malformed')
+  const { nbf, scp, roles } = payload
+  const tenant = readText(payload, 'tid')
+  if (!guid.test(tenant)) refuse('malformed', 'its tid is no id of a directory')
+  if (nbf === undefined) refuse('malformed', 'it has no nbf')
+  if (payload['ver'] !== version) refuse('type_mismatch', `its ver is not ${version}; see version`)
   // ID tokens of an application have its own name as audience too, and are signed with the same keys. They name no caller,
   // and permit nothing.
-  const caller = version === '1.0' ? payload['appid'] : payload['azp']
-  if (payload['ver'] !== version || caller === undefined || nonce !== undefined)
-    throw new Refusal('type_mismatch')
-  if (scp === undefined && roles === undefined) throw new Refusal('type_mismatch')
+  const clientId = callerIn(payload, version === '1.0' ? 'appid' : 'azp')
+  if (scp === undefined && roles === undefined) refuse('type_mismatch', 'it has neither scp nor roles')
   return readCommon(payload, jws, {
-    tenant: tid,
-    tokenId: optionalText(payload['uti']),
-    clientId: readText(caller),
+    tenant,
+    tokenId: optionalText(payload, 'uti'),
+    clientId,
     // A person's roles are about the person. Of an application that acts for itself they are what it may do.
-    scopes: scp === undefined ? readWords(roles) : readScope(scp),
+    scopes: scp === undefined ? readWords(payload, 'roles') : readScope(payload, 'scp'),
   })
 }
 
@@ -129,19 +140,22 @@ export interface Auth0Options extends IssuerOptions {
 
 /** Auth0: access tokens for an API that is registered there. Throws `TypeError` for an option that names nothing. */
 export function auth0(options: Auth0Options): ForeignIssuer {
-  const { domain, organizations, profile = 'auth0' } = options
+  checkNames('auth0', options, ['domain', 'organizations', 'profile'])
+  const { domain, organizations } = options
   const host = readHost('domain', domain)
+  const profile = readWord('profile', options.profile ?? 'auth0', ['auth0', 'rfc9068'])
   const tenants = organizations === undefined ? [host] : readList('organizations', organizations)
   return preset(options, {
     profile: {
       issuer: `https://${host}/`,
       tenants,
       headerTypes: [profile === 'auth0' ? 'jwt' : 'at+jwt'],
+      advice: seeProfile,
       readClaims: (payload, jws) =>
         readCommon(payload, jws, {
           // Without a list of organizations the tenant is the domain, whatever a token says.
           tenant: organizations === undefined ? undefined : organizationIn(payload),
-          clientId: profile === 'auth0' ? callerIn(payload, 'azp') : callerIn(payload, 'client_id'),
+          clientId: callerIn(payload, profile === 'auth0' ? 'azp' : 'client_id', seeProfile),
         }),
     },
     algorithms: ['RS256', 'PS256'],
@@ -149,9 +163,11 @@ export function auth0(options: Auth0Options): ForeignIssuer {
 }
 
 function organizationIn({ org_id: organization }: JsonObject): string {
-  if (typeof organization !== 'string') throw new Refusal('tenant_mismatch')
-  return organization
+  return typeof organization === 'string' ? organization : refuse('tenant_mismatch', 'it has no org_id')
 }
+
+/** For whoever reads why tokens are refused that another profile would take. */
+const seeProfile = '; see profile'
 
 /** Keycloak. */
 export interface KeycloakOptions extends IssuerOptions {
@@ -162,6 +178,7 @@ export interface KeycloakOptions extends IssuerOptions {
 
 /** Keycloak: access tokens of one of its realms. Throws `TypeError` for an option that names nothing. */
 export function keycloak(options: KeycloakOptions): ForeignIssuer {
+  checkNames('keycloak', options, ['url', 'realm'])
   const { realm } = options
   if (typeof realm !== 'string' || !/^[\w.-]+$/.test(realm)) throw new TypeError('realm is missing')
   const url = readUrl('url', options.url, options)
@@ -172,9 +189,10 @@ export function keycloak(options: KeycloakOptions): ForeignIssuer {
       headerTypes: ['jwt', 'at+jwt'],
       readClaims: (payload, jws) => {
         // ID, refresh and logout tokens have another one, whatever the header says.
-        if (payload['typ'] !== 'Bearer' && payload['typ'] !== 'DPoP') throw new Refusal('type_mismatch')
+        if (payload['typ'] !== 'Bearer' && payload['typ'] !== 'DPoP')
+          refuse('type_mismatch', 'typ of its claims is neither Bearer nor DPoP')
         return readCommon(payload, jws, {
-          tokenId: readText(payload['jti']),
+          tokenId: readText(payload, 'jti'),
           clientId: callerIn(payload, 'azp'),
         })
       },
@@ -193,6 +211,7 @@ export interface OktaOptions extends IssuerOptions {
 
 /** Okta: access tokens of a custom authorization server. Throws `TypeError` for an option that names nothing. */
 export function okta(options: OktaOptions): ForeignIssuer {
+  checkNames('okta', options, ['domain', 'authorizationServer'])
   const { domain, authorizationServer = 'default' } = options
   const host = readHost('domain', domain)
   if (!/^\w+$/.test(authorizationServer)) throw new TypeError('authorizationServer is none')
@@ -203,9 +222,9 @@ export function okta(options: OktaOptions): ForeignIssuer {
       headerTypes: [undefined, 'jwt', 'at+jwt'],
       readClaims: (payload, jws) =>
         readCommon(payload, jws, {
-          tokenId: readText(payload['jti']),
+          tokenId: readText(payload, 'jti'),
           clientId: callerIn(payload, 'cid'),
-          scopes: payload['scp'] === undefined ? [] : readWords(payload['scp']),
+          scopes: payload['scp'] === undefined ? [] : readWords(payload, 'scp'),
         }),
     },
     algorithms: ['RS256'],
@@ -224,6 +243,7 @@ export interface CognitoOptions extends IssuerOptions {
  * and `audience` lists the clients.
  */
 export function cognito(options: CognitoOptions): ForeignIssuer {
+  checkNames('cognito', options, ['region', 'userPoolId'])
   const { region, userPoolId } = options
   if (!/^[a-z0-9-]+$/.test(region)) throw new TypeError('region is none')
   if (!/^[\w-]+$/.test(userPoolId)) throw new TypeError('userPoolId is none')
@@ -233,10 +253,10 @@ export function cognito(options: CognitoOptions): ForeignIssuer {
       tenants: [userPoolId],
       headerTypes: [undefined, 'jwt'],
       readClaims: (payload, jws) => {
-        if (payload['token_use'] !== 'access') throw new Refusal('type_mismatch')
+        if (payload['token_use'] !== 'access') refuse('type_mismatch', 'its token_use is not access')
         const clientId = callerIn(payload, 'client_id')
         const { aud = clientId } = payload
-        return readCommon({ ...payload, aud }, jws, { tokenId: readText(payload['jti']), clientId })
+        return readCommon({ ...payload, aud }, jws, { tokenId: readText(payload, 'jti'), clientId })
       },
     },
     algorithms: ['RS256'],
@@ -254,6 +274,7 @@ export interface GoogleOptions extends IssuerOptions {
  * them: `tokenType: 'id'`. The subject is `sub`, and never the mail address.
  */
 export function google(options: GoogleOptions = {}): ForeignIssuer {
+  checkNames('google', options, ['hostedDomains'])
   const { hostedDomains } = options
   const tenants = hostedDomains === undefined ? ['google'] : readList('hostedDomains', hostedDomains)
   return preset(options, {
@@ -263,11 +284,11 @@ export function google(options: GoogleOptions = {}): ForeignIssuer {
       tokenType: 'id',
       headerTypes: ['jwt'],
       readClaims: (payload, jws) => {
-        const { hd } = payload
-        if (hostedDomains !== undefined && typeof hd !== 'string') throw new Refusal('tenant_mismatch')
+        if (hostedDomains !== undefined && typeof payload['hd'] !== 'string')
+          refuse('tenant_mismatch', 'it has no hd')
         return readCommon(payload, jws, {
-          tenant: hostedDomains === undefined ? undefined : optionalText(hd),
-          clientId: optionalText(payload['azp']),
+          tenant: hostedDomains === undefined ? undefined : optionalText(payload, 'hd'),
+          clientId: optionalText(payload, 'azp'),
           isIdToken: true,
         })
       },
@@ -291,24 +312,27 @@ export interface OidcOptions extends IssuerOptions {
 
 /** Any other provider, by its issuer, exactly as it stands in `iss`. */
 export function oidc(issuer: string, options: OidcOptions = {}): ForeignIssuer {
-  const { profile = 'rfc9068', algorithms = ['RS256', 'PS256', 'ES256', 'EdDSA'], keyOrigin } = options
+  checkNames('oidc', options, ['profile', 'algorithms', 'keyOrigin'])
+  const { algorithms = ['RS256', 'PS256', 'ES256', 'EdDSA'], keyOrigin } = options
   const { host } = readUrl('issuer', issuer, options)
+  const profile = readWord('profile', options.profile ?? 'rfc9068', ['rfc9068', 'jwt'])
   return preset(options, {
     profile: {
       issuer,
       tenants: [host],
       headerTypes: profile === 'rfc9068' ? ['at+jwt'] : [undefined, 'jwt'],
+      advice: seeProfile,
       readClaims: (payload, jws) =>
         profile === 'rfc9068'
           ? readCommon(payload, jws, {
-              tokenId: readText(payload['jti']),
-              clientId: callerIn(payload, 'client_id'),
+              tokenId: readText(payload, 'jti', seeProfile),
+              clientId: callerIn(payload, 'client_id', seeProfile),
             })
           : readCommon(payload, jws, {
               clientId: callerIn(payload, payload['azp'] === undefined ? 'client_id' : 'azp'),
             }),
     },
-    algorithms: readList('algorithms', algorithms) as readonly Algorithm[],
+    algorithms: readAlgorithms(algorithms),
     keyOrigins: keyOrigin === undefined ? [] : [readOrigin('keyOrigin', keyOrigin)],
   })
 }
@@ -376,9 +400,29 @@ function preset(options: IssuerOptions, { profile, metadata, keyIssuer, ...keys 
   }
 }
 
+const commonNames: ReadonlySet<string | symbol> = new Set<keyof IssuerOptions>([
+  'lifetimeSecondsMax',
+  'refreshSeconds',
+  'keySetSecondsMax',
+  fetchFromLoopback,
+])
+
+/** A limit with a typing error in its name is a limit that nobody keeps. */
+function checkNames<Options extends IssuerOptions>(
+  preset: string,
+  options: Options,
+  names: readonly (keyof Options)[],
+): void {
+  const unknown = Reflect.ownKeys(options).find(
+    (name) => !commonNames.has(name) && !names.includes(name as keyof Options),
+  )
+  if (unknown !== undefined) throw new TypeError(`${preset} knows no option ${String(unknown)}`)
+}
+
 function readLoopback({ [fetchFromLoopback]: origin }: IssuerOptions): string | undefined {
   if (origin === undefined) return undefined
-  if (!isLoopback(URL.parse(origin))) throw new TypeError('fetchFromLoopback is no origin on loopback')
+  if (!isLoopback(URL.parse(origin)))
+    throw new TypeError('fetchFromLoopback is no origin on loopback, such as http://localhost:4000')
   isWeakened(fetchFromLoopback, origin, 'keys of an issuer are fetched without TLS, from')
   return origin
 }
@@ -387,95 +431,33 @@ function isLoopback(url: URL | null): boolean {
   return url?.protocol === 'http:' && /^(127\.0\.0\.1|\[::1\]|localhost)$/.test(url.hostname)
 }
 
-/** What a provider's own reading adds to what every token has. */
-interface Particular {
-  readonly tenant?: string | undefined
-  readonly tokenId?: string | undefined
-  readonly clientId: string | undefined
-  readonly scopes?: readonly string[]
-  readonly isIdToken?: boolean
-}
-
-/** Claims that every provider's tokens have, each of the right kind or the token is malformed. */
-function readCommon(payload: JsonObject, jws: UncheckedJws, particular: Particular): Claims {
-  const { tenant, tokenId, clientId, isIdToken = false } = particular
-  // What only ID tokens, logout tokens and SETs have; many are signed with the keys of access tokens.
-  if (payload['events'] !== undefined) throw new Refusal('type_mismatch')
-  if (!isIdToken && idTokenClaims.some((name) => payload[name] !== undefined))
-    throw new Refusal('type_mismatch')
-  const [issuedAt, expiresAt] = [readTime(payload['iat']), readTime(payload['exp'])]
-  if (expiresAt <= issuedAt) throw new Refusal('malformed')
-  const { nbf, cnf, scope } = payload
-  if (cnf !== undefined && !isObject(cnf)) throw new Refusal('malformed')
-  return {
-    issuer: readText(payload['iss']),
-    subject: readText(payload['sub']),
-    audiences: readAudiences(payload['aud']),
-    tenant,
-    tokenId: tokenId ?? optionalText(payload['jti']) ?? nameOf(jws),
-    issuedAt,
-    expiresAt,
-    notBefore: nbf === undefined ? undefined : readTime(nbf),
-    clientId,
-    session: optionalText(payload['sid']),
-    scopes: particular.scopes ?? (scope === undefined ? [] : readScope(scope)),
-    confirmation: cnf,
-    ancestors: [],
-    event: undefined,
-  }
-}
-
-const idTokenClaims = ['nonce', 'at_hash', 'c_hash', 's_hash']
-
-/** ID tokens name no caller. */
-function callerIn(payload: JsonObject, name: string): string {
-  const caller = payload[name]
-  if (caller === undefined) throw new Refusal('type_mismatch')
-  return readText(caller)
-}
-
-function readText(value: JsonValue | undefined): string {
-  if (typeof value !== 'string' || value === '') throw new Refusal('malformed')
-  return value
-}
-
-function optionalText(value: JsonValue | undefined): string | undefined {
-  return value === undefined ? undefined : readText(value)
-}
-
-function readTime(value: JsonValue | undefined): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw new Refusal('malformed')
-  return value
-}
-
-function readAudiences(value: JsonValue | undefined): readonly string[] {
-  return typeof value === 'string' ? [value] : readTexts(value)
-}
-
-function readTexts(value: JsonValue | undefined): readonly string[] {
-  if (!Array.isArray(value)) throw new Refusal('malformed')
-  return (value as readonly JsonValue[]).map(readText)
-}
-
-const scopeWord = /^[\x21\x23-\x5b\x5d-\x7e]+$/
-
-/** RFC 6749, section 3.3; providers write an empty one for none. */
-function readScope(value: JsonValue): readonly string[] {
-  if (typeof value !== 'string') throw new Refusal('malformed')
-  return value === '' ? [] : readWords(value.split(' '))
-}
-
-function readWords(value: JsonValue | undefined): readonly string[] {
-  const words = readTexts(value)
-  if (!words.every((word) => scopeWord.test(word))) throw new Refusal('malformed')
-  return words
-}
-
 function readList(option: string, value: readonly string[]): readonly string[] {
-  if (!Array.isArray(value) || value.length === 0) throw new TypeError(`${option} is missing`)
+  if (value !== undefined && !Array.isArray(value)) throw new TypeError(`${option} is not a list`)
+  if (value === undefined || value.length === 0) throw new TypeError(`${option} is missing`)
   if (!value.every((each) => typeof each === 'string' && each !== ''))
     throw new TypeError(`${option} has something in it that is no name`)
   return [...value]
+}
+
+function readAlgorithms(value: readonly string[]): readonly Algorithm[] {
+  return readList('algorithms', value).map((name) => {
+    const known = knownAlgorithms.find((each) => each === name)
+    if (known !== undefined) return known
+    throw new TypeError(`algorithms: ${named(name)} is not one of ${knownAlgorithms.join(', ')}`)
+  })
+}
+
+/** One of a few words: another would leave open which of them is meant. */
+function readWord<Word extends string>(option: string, value: string, words: readonly Word[]): Word {
+  const known = words.find((word) => word === value)
+  if (known !== undefined) return known
+  throw new TypeError(`${option} is ${words.map((word) => `'${word}'`).join(' or ')}, not ${named(value)}`)
+}
+
+const NAMED_CHARACTERS_MAX = 40
+
+function named(value: unknown): string {
+  return String(value).slice(0, NAMED_CHARACTERS_MAX)
 }
 
 function readHost(option: string, value: string): string {
@@ -494,9 +476,11 @@ function readOrigin(option: string, value: string): string {
 
 function readUrl(option: string, value: string, options: IssuerOptions): URL {
   const url = URL.parse(value)
-  const mayBePlain = options[fetchFromLoopback] !== undefined && isLoopback(url)
-  if (url === null || !(url.protocol === 'https:' || mayBePlain))
-    throw new TypeError(`${option} is no https URL`)
+  const isHere = isLoopback(url)
+  if (url === null || !(url.protocol === 'https:' || (isHere && options[fetchFromLoopback] !== undefined))) {
+    const advice = isHere ? `: for one's own desk, [fetchFromLoopback]: '${url?.origin}' lets it be one` : ''
+    throw new TypeError(`${option} is no https URL${advice}`)
+  }
   if (url.search !== '' || url.hash !== '' || url.username !== '' || /[{}]|%7[bd]/i.test(value))
     throw new TypeError(`${option} has something in it that no issuer has`)
   return url

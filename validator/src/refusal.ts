@@ -38,13 +38,13 @@ export const refusals: Readonly<Record<Reason, { readonly status: 401 | 403; rea
   alg_not_allowed: unauthorized('the signature algorithm is not one that is allowed here'),
   header_not_allowed: unauthorized('the protected header carries a member that is not allowed'),
   type_mismatch: unauthorized('the token is of another type than the one asked for'),
-  unknown_key: unauthorized('the manifest names no such key'),
+  unknown_key: unauthorized('no such key is known here'),
   key_out_of_scope: forbidden('the key may not sign such a token'),
   key_not_active: unauthorized('the key is published but not active'),
   key_retired: unauthorized('the key is retired'),
   key_blocked: unauthorized('the key is blocked'),
   key_revoked: unauthorized('the key is revoked'),
-  issuer_mismatch: forbidden('the key may not speak for this issuer'),
+  issuer_mismatch: forbidden('no key that may speak for this issuer signed it'),
   tenant_mismatch: forbidden('the tenant is not one that this issuer speaks for'),
   audience_mismatch: forbidden('the token is meant for another audience'),
   signature_invalid: unauthorized('the signature does not verify'),
@@ -56,7 +56,7 @@ export const refusals: Readonly<Record<Reason, { readonly status: 401 | 403; rea
   issued_outside_key_window: unauthorized('the token was issued while its key was not signing'),
   issued_before_cutoff: unauthorized('the token was issued before a cutoff that concerns it'),
   sender_mismatch: unauthorized('the sender is not whom the token is for'),
-  manifest_stale: unauthorized('the manifest is too old to decide by'),
+  manifest_stale: unauthorized('what is known here is too old to decide by'),
 }
 
 function unauthorized(message: string) {
@@ -74,7 +74,10 @@ export class Refusal extends Error {
   readonly status: 401 | 403
   /** Where the token's key is known. */
   readonly kid: string | undefined
-  /** `hint` says more for whoever reads it, in words of ours alone. */
+  /**
+   * `hint` says more for whoever runs the service, in words of ours alone: it stands in the message, and in an answer only where it
+   * tells the sender what to prove.
+   */
   constructor(reason: Reason, context: { readonly kid?: string | undefined; readonly hint?: string } = {}) {
     super(
       context.hint === undefined ? refusals[reason].message : `${refusals[reason].message}: ${context.hint}`,

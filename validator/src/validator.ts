@@ -8,7 +8,7 @@
  * With `issuers` it also takes tokens of identity providers that are not ours, by keys that it follows in the background:
  *
  *     const validator = createValidator({ issuers: [entra({ tenants })], audience, [acceptWithoutReceipt]: 'they have none' })
- *     await validator.ready()
+ *     await validator.ready(15_000)
  *
  * The decision itself is `judge` in verdict.ts. Added here: what may not be left open, the cache of verdicts, and the
  * sighting that goes out with every decision.
@@ -128,8 +128,11 @@ export interface Validator {
 
 /** A validator that follows the keys of other issuers, until it is stopped. */
 export interface ForeignValidator extends Validator {
-  /** Settles when each of them has shown its keys; until then its tokens are refused as `manifest_stale`. */
-  ready(): Promise<void>
+  /**
+   * Settles when each of them has shown its keys; until then its tokens are refused as `manifest_stale`. Rejects when one has
+   * shown none after so long, with its last problem as cause; without a limit it waits for ever, and keeps no process alive.
+   */
+  ready(milliseconds?: number): Promise<void>
   /** Follows no keys any more. */
   stop(): void
 }
@@ -237,15 +240,16 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
   }
 
   function judgeAny(token: string, world: World, findings: Findings): Acceptance {
-    if (issuers.length === 0) return judge(token, question, world, findings)
+    const [anyIssuer] = issuers
+    if (anyIssuer === undefined) return judge(token, question, world, findings)
     const jws = parseCompact(token)
     const { iss } = jws.claims
-    if (typeof iss !== 'string') throw new Refusal('malformed')
+    if (typeof iss !== 'string') throw anyIssuer.strange(iss)
     // Nobody's configuration can take an issuer of ours for one that needs no receipt.
     const foreign = isOurs(iss) ? undefined : issuers.find((issuer) => issuer.speaksFor(iss))
     findings.jws = jws
     if (foreign !== undefined) return foreign.judge(jws, question, world, findings)
-    if (question.realms.length === 0) throw new Refusal('issuer_mismatch')
+    if (question.realms.length === 0) throw anyIssuer.strange(iss)
     return judge(token, question, world, findings)
   }
 
@@ -285,8 +289,8 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
         maxStaleSeconds,
         now: clock,
       }),
-    ready: async () => {
-      await Promise.all(issuers.map((issuer) => issuer.ready()))
+    ready: async (milliseconds) => {
+      await Promise.all(issuers.map((issuer) => issuer.ready(milliseconds)))
     },
     stop: () => {
       for (const issuer of issuers) issuer.stop()
