@@ -24,6 +24,9 @@ import {
 const page = 'docs/migration/express-oauth2-jwt-bearer.md'
 const guide = readFileSync(join(root, page), 'utf8')
 const [old = '', moved = ''] = blocksOf(page, 'ts')
+const [routes = ''] = blocksOf(page, 'js')
+/** As the page says that it is without types: other routes, all else the same. */
+const untyped = moved.replace(/^app\.get\('\/me'.*^(?=app\.listen)/ms, () => `${routes}\n`)
 const issuer = 'https://id.example'
 const audience = 'https://api.example'
 
@@ -31,7 +34,7 @@ const folder = mkdtempSync(join(tmpdir(), 'countersign-migration-'))
 const ours = await generateKeyPair('RS256')
 const foreign = await generateKeyPair('RS256')
 let provider: Provider
-const programs: { before?: Program; after?: Program } = {}
+const programs: { before?: Program; after?: Program; untyped?: Program } = {}
 
 before(async () => {
   prepareFolder(folder)
@@ -42,6 +45,7 @@ before(async () => {
   provider.documents.set('id.example/jwks', { keys })
   programs.before = await startProgram(join(folder, 'before'), old, provider)
   programs.after = await startProgram(join(folder, 'after'), moved, provider)
+  programs.untyped = await startProgram(join(folder, 'untyped'), untyped, provider)
 })
 after(async () => {
   for (const program of Object.values(programs)) await program.stop()
@@ -49,15 +53,23 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('the guide counts its lines as they are', () => {
-  const said = /Of the (\d+) lines, (\d+) change and (\d+) come along/.exec(guide)?.slice(1).map(Number)
-  const [from, to] = [old, moved].map((code) => code.split('\n').filter((line) => line.trim() !== ''))
-  const kept = commonLines(from ?? [], to ?? [])
-  const changed = (from ?? []).length - kept
-  assert.deepEqual(said, [(from ?? []).length, changed, (to ?? []).length - kept - changed])
+test('the guide counts its lines as they are, with types and without', () => {
+  const said = [...guide.matchAll(/[Oo]f the (\d+) lines, (\d+) change and (\d+) come along/g)]
+  assert.deepEqual(
+    said.map(([, ...counts]) => counts.map(Number)),
+    [counted(old, moved), counted(old, untyped)],
+  )
 })
 
-test('both programs answer each request as the guide says', async () => {
+function counted(before: string, after: string): readonly number[] {
+  const linesOf = (code: string): readonly string[] => code.split('\n').filter((line) => line.trim() !== '')
+  const [from, to] = [linesOf(before), linesOf(after)]
+  const kept = commonLines(from, to)
+  const changed = from.length - kept
+  return [from.length, changed, to.length - kept - changed]
+}
+
+test('all programs answer each request as the guide says', async () => {
   const section = guide.slice(guide.indexOf('| request | before | after |'))
   const rows = [...section.matchAll(/^\| (.+?) +\| (\d{3}) +\| (\d{3}) +\|$/gm)]
   const asked = await requests()
@@ -68,24 +80,34 @@ test('both programs answer each request as the guide says', async () => {
   for (const [, name = '', said, saidAfter] of rows) {
     const { path = '/orders', headers } = asked[name] ?? assert.fail(name)
     const answers = await Promise.all(
-      [programs.before, programs.after].map((program) => statusOf(program as Program, path, headers)),
+      [programs.before, programs.after, programs.untyped].map((program) =>
+        statusOf(program as Program, path, headers),
+      ),
     )
-    assert.deepEqual([name, ...answers.map(String)], [name, said, saidAfter])
+    assert.deepEqual([name, ...answers.map(String)], [name, said, saidAfter, saidAfter])
   }
 })
 
-test('both programs give a good token the same', async () => {
+test('all programs give a good token the same', async () => {
   const { headers } = (await requests())['a good token'] ?? assert.fail()
-  for (const path of ['/health', '/me', '/orders']) {
+  for (const path of ['/health', '/me', '/orders', '/invoices']) {
     const bodies = await Promise.all(
-      [programs.before, programs.after].map(async (program) => {
+      [programs.before, programs.after, programs.untyped].map(async (program) => {
         const { port } = program as Program
         const [, value = ''] = headers
         return (await fetch(`http://localhost:${port}${path}`, { headers: { authorization: value } })).text()
       }),
     )
-    assert.equal(bodies[0], bodies[1], path)
+    assert.deepEqual(bodies, Array(3).fill(bodies[0]), path)
   }
+})
+
+test('a refusal is answered with the body that the guide shows', async () => {
+  const { headers } = (await requests())['expired'] ?? assert.fail()
+  const { port } = programs.after ?? assert.fail()
+  const [, authorization = ''] = headers
+  const answer = await fetch(`http://localhost:${port}/orders`, { headers: { authorization } })
+  assert.equal(await answer.text(), blocksOf(page, 'json')[0]?.trim())
 })
 
 interface Asked {
@@ -101,6 +123,7 @@ async function requests(): Promise<Readonly<Record<string, Asked>>> {
     aud: audience,
     client_id: 'client-1',
     scope: 'read:orders',
+    department: 'sales',
     jti: crypto.randomUUID(),
     iat: now,
     exp: now + 300,
@@ -120,10 +143,20 @@ async function requests(): Promise<Readonly<Record<string, Asked>>> {
     expired: await shown(issue({ iat: now - 600, exp: now - 300 })),
     'signed by a key that the provider does not publish': await shown(issue({}, {}, foreign.privateKey)),
     'for another audience': await shown(issue({ aud: 'https://other.example' })),
+    'of another issuer': await shown(issue({ iss: 'https://other.example' })),
     'an ID token that names the API as audience': await shown(
       issue({ nonce: 'n', client_id: undefined }, { typ: 'JWT' }),
     ),
+    '`typ` is `JWT`': await shown(issue({}, { typ: 'JWT' })),
+    'without `typ`': await shown(issue({}, { typ: undefined })),
+    'without `jti`': await shown(issue({ jti: undefined })),
+    'without `sub`': await shown(issue({ sub: undefined })),
+    'without `client_id`': await shown(issue({ client_id: undefined })),
     'without `exp`': await shown(issue({ exp: undefined })),
+    'expired before it was issued (`malformed`)': await shown(issue({ exp: now - 60 })),
+    'its scopes as a list': await shown(issue({ scope: ['read:orders'] })),
+    'good for longer than a day': await shown(issue({ exp: now + 2 * 86_400 })),
+    'a claim check that fails': { path: '/invoices', ...(await shown(issue({ department: 'it' }))) },
     'a good token in the query': { path: `/orders?access_token=${good}`, headers: [] },
     'two `Authorization` headers': {
       headers: ['Authorization', `Bearer ${good}`, 'Authorization', `Bearer ${good}`],
