@@ -61,7 +61,7 @@ export function buildPackage(folder: string, repository?: string): Built {
   rmSync(folder, { recursive: true, force: true })
   compile(folder)
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest(repository), null, 2)}\n`)
-  copyFileSync(join(root, 'validator/release/README.md'), join(folder, 'README.md'))
+  writeFileSync(join(folder, 'README.md'), readme(repository))
   for (const file of ['LICENSE', 'CHANGELOG.md']) copyFileSync(join(root, file), join(folder, file))
   return { folder, files: globSync('**/*.*', { cwd: folder }).concat('LICENSE').sort() }
 }
@@ -81,6 +81,15 @@ function npm(folder: string, ...args: readonly string[]): string {
     cwd: folder,
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
+  })
+}
+
+/** What the README links is in the repository, where that is known, and is else named by its path. */
+function readme(repository: string | undefined): string {
+  const text = readFileSync(join(root, 'validator/release/README.md'), 'utf8')
+  return text.replace(/\[([^\]]+)\]\(\.\.\/\.\.\/([^)]+)\)/g, (_, words: string, path: string) => {
+    if (repository === undefined) return `${words} (\`${path}\`)`
+    return `[${words}](${repository.replace(/^git\+|\.git$/g, '')}/blob/HEAD/${path})`
   })
 }
 

@@ -5,8 +5,9 @@
  *     app.get('/me', protect(guard, async (request) => ({ subject: request.token.subject })))
  *     app.post('/send', { schema, ...protect(guard.requiring({ scopes: 'mail.send' }), send) })
  *
- * It decides in `onRequest`: whoever has no good token has no body read, parsed or checked. `request.token` is there for
- * handlers that are given to `protect`, and for no other: without it they do not compile.
+ * It decides in `onRequest`: whoever has no good token has no body read, parsed or checked. `request.token` is there, when the program
+ * runs, for whatever comes behind that. The compiler knows of it in handlers that are given to `protect`, and in no others: what needs
+ * a token and has no guard in front does not compile.
  * @module
  */
 

@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { createHmac } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
 import { encode } from './base64url.ts'
 import { deny } from './bearer.ts'
@@ -480,6 +481,7 @@ const words: readonly (readonly [preset: ProviderName, change: Change, message: 
 ]
 
 test('T237: a refusal tells whoever runs the service what is missing, in words of ours, and whoever sent the token the general sentence', async (t) => {
+  const messages = new Set<string>()
   for (const [name, change, message] of words) {
     const row = rows.find((each) => each.metadata === providers[name].metadata) as Row
     const { validator, token } = await begin(t, row)
@@ -491,7 +493,17 @@ test('T237: a refusal tells whoever runs the service what is missing, in words o
     assert.doesNotMatch(refusal.message, /SECRET/)
     assert.equal(deny(refusal).body['error_description'], refusals[refusal.reason].message)
     assert.equal(deny(refusal).refusal, refusal)
+    messages.add(refusal.message)
   }
+  const page = readFileSync(new URL('../../docs/foreign-issuers.md', import.meta.url), 'utf8')
+  const [, shown = ''] = /^```text\n(.*?)^```$/ms.exec(page) ?? []
+  const lines = shown.trim().split('\n')
+  assert.ok(lines.length > 1)
+  assert.deepEqual(
+    lines.filter((line) => !messages.has(line)),
+    [],
+    'the page shows what is said',
+  )
 })
 
 test('before there are keys of an issuer, a refusal speaks of them, and ready says within its time why there are none', async (t) => {
