@@ -197,7 +197,7 @@ test('whatever has been shown of a subtree, in whatever order, exactly the true 
       return keys.publicKey
     },
   }
-  for (let size = 2; size <= SUBTREE_SIZE_MAX; size++) {
+  for (const size of [2, 3, 5, 8, 13, 21, SUBTREE_SIZE_MAX]) {
     const receipts = receiptsFor(0, size)
     const order = fc.shuffledSubarray(receipts, { minLength: size, maxLength: size })
     fc.assert(
