@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { startSystem } from '@countersign/cli/client'
-import { countersign } from '../cli/src/testing.ts'
+import { countersign, run } from '../cli/src/testing.ts'
 import { root } from '../tools/source.ts'
 import { blocksOf } from './blocks.ts'
 import { findProgram, freePort, startNginx } from './edge.ts'
@@ -61,9 +61,9 @@ test('an application of one’s own behind nginx: its own audience in, another o
   ends.push(() => proxy.stop())
 
   const commands = blocksOf(page, 'sh').at(-1)?.replaceAll(':8000', `:${ports.proxy}`) ?? ''
-  const run = async (script: string): Promise<string> =>
+  const bash = async (script: string): Promise<string> =>
     (await promisify(execFile)('bash', ['-ec', script], { cwd: folder })).stdout
-  const said = await run(commands)
+  const said = await bash(commands)
   assert.deepEqual(said.match(/(?<=^HTTP\/1.1 )\d+/gm), ['401', '200', '403'], said)
   assert.deepEqual(said.match(/(?<=^X-Countersign-Reason: )\w+/gim), ['token_missing', 'audience_mismatch'])
   assert.match(said, /hello consumer-service/)
@@ -76,6 +76,10 @@ test('an application of one’s own behind nginx: its own audience in, another o
   const killed = await countersign(['key', 'block', `--kid=${kid}`, '--reason', 'a test', ...ready])
   assert.equal(killed.code, 0, killed.stdout + killed.stderr)
   assert.match(killed.stdout, /gateway +refused +key_blocked/)
+
+  const drill = await run(join(root, 'drill/src/main.ts'), ['--ready-file', join(data, 'ready.json')])
+  assert.equal(drill.code, 2)
+  assert.match(drill.stderr, /^drill: the gateway there asks for https:\/\/application.example/)
 })
 
 test('the page of nginx says how many lines its block has', () => {

@@ -13,9 +13,13 @@ import type { Step } from './steps/step.ts'
 import { findSystem } from './system.ts'
 
 const { values } = parseArgs({ options: { 'ready-file': { type: 'string' }, json: { type: 'string' } } })
+const NOT_STARTED_EXIT = 2
 const startedAt = performance.now()
 if (values['ready-file'] === undefined) process.stdout.write('  starting a system to attack …\n')
-const system = await findSystem(values['ready-file'])
+const system = await findSystem(values['ready-file']).catch((error: Error) => {
+  process.stderr.write(`drill: ${error.message}\n`)
+  process.exit(NOT_STARTED_EXIT)
+})
 process.once('SIGINT', () => void system.stop().then(() => process.exit(130)))
 try {
   const arena = await Arena.open(system)

@@ -17,9 +17,15 @@ export interface SystemUnderAttack {
   stop(): Promise<unknown>
 }
 
+/** Throws where there is none, or one that the drill's attacks do not fit. */
 export async function findSystem(readyFile: string | undefined): Promise<SystemUnderAttack> {
   if (readyFile === undefined) return startTemporarySystem()
   const ready = JSON.parse(await readFile(readyFile, 'utf8')) as System
+  // Whoever is let in before a kill shows one token to both.
+  if (ready.gateway.audience !== ready.webmail.audience)
+    throw new Error(
+      `the gateway there asks for ${ready.gateway.audience}: the drill attacks the one of the sample`,
+    )
   const data = dirname(ready.authority.trust_anchor)
   return { ready, data, stop: async () => {} }
 }
