@@ -65,6 +65,7 @@ async function runTests(patterns: readonly string[]): Promise<boolean> {
       // Node leaves one core out, which on two cores halves the speed: most of our tests wait for other processes.
       `--test-concurrency=${availableParallelism()}`,
       `--test-timeout=${FILE_MILLISECONDS_MAX}`,
+      `--import=${join(root, 'tools/left-open.ts')}`,
       ...files,
     ],
     'inherit',
