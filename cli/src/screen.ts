@@ -29,6 +29,7 @@ export function showSystem(system: System, readyFile: string, milliseconds: numb
     ),
     ['web mail', system.webmail.url],
     ['gateway', `${system.gateway.url}/auth`],
+    ['', `asks for tokens for ${system.gateway.audience}`],
     ['manifest', system.authority.manifest],
     ['log', `${system.witness.url}/checkpoint`],
     ['alerts', system.sentinel.alerts],
