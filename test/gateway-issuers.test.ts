@@ -25,6 +25,9 @@ import { consumerTenant } from '../validator/src/issuers.ts'
 import { mailAudience } from '../validator/src/testing.ts'
 import { ask, bearer, type Edge, startEdge, startGatewayProcess } from './edge.ts'
 
+// Refusals are what people are after who ask for more words.
+process.env['COUNTERSIGN_LOG_LEVEL'] = 'info'
+
 const microsoft = 'https://login.microsoftonline.com'
 const tenant = '8eaef023-2b34-4da1-9baa-8bc8c9d6a490'
 const reason = 'they log nothing'
@@ -163,6 +166,13 @@ for (const workers of [1, 2]) {
       'ours need theirs',
     )
     assert.match(edge.gateway.log, /without receipt: they log nothing/)
+
+    // What is wrong with it is for whoever runs the gateway, and no word of it is the token's.
+    const unnamed = await askAuth(edge, keycloakToken({ sub: undefined, jti: 'a word of theirs' }))
+    assert.equal(unnamed.reason, 'malformed')
+    await eventually(() => /"why":"[^"]*\bsub\b/.test(edge.gateway.log))
+    assert.doesNotMatch(edge.gateway.log + JSON.stringify(unnamed.headers), /a word of theirs/)
+    assert.doesNotMatch(JSON.stringify(unnamed.headers), /\bsub\b/)
 
     const { envoy } = edge.gateway.ready as { envoy: string }
     for (let n = 0; n < 4; n++) assert.equal((await askEnvoy(envoy, keycloakToken())).status.code, 0)

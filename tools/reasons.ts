@@ -115,7 +115,7 @@ const advice: Readonly<Record<Reason, Advice>> = {
     means:
       'Signed by the key, and no witness saw it issued. Our signers cannot do that: no receipt, no signature.',
     developer: 'Nothing.',
-    operator: 'The key was stolen. `countersign contain --realm REALM --key KID`.',
+    operator: 'The key was stolen. `countersign key block --kid KID`, if the sentinel has not done it.',
   },
   receipt_invalid: {
     means: 'The receipt is of another token, another log, or is no receipt.',

@@ -79,9 +79,10 @@ export async function createFront(first: Settings, world: FrontWorld): Promise<F
   })
   const witnessed =
     (way: Way): Witnessed =>
-    ({ verdict }, seconds, network) => {
+    ({ verdict, refusal }, seconds, network) => {
       metrics.countDecision(way, verdict, seconds)
-      if (verdict !== 'accepted') log.info({ way, reason: verdict, network }, 'refused')
+      if (verdict !== 'accepted')
+        log.info({ way, reason: verdict, why: refusal?.message, network }, 'refused')
     }
   serveAuth(http, () => current.gate, witnessed('auth'))
   await serveIntrospection(

@@ -30,6 +30,8 @@ export interface Answer {
   readonly headers: Readonly<Record<string, string>>
   /** Of a refusal, as JSON. */
   readonly body?: Denial['body']
+  /** Of a token that was refused, what is wrong with it: for the log alone. */
+  readonly refusal?: Denial['refusal']
 }
 
 export interface Gate {
@@ -92,8 +94,8 @@ const noRoute: Answer = {
   body: { reason: 'route_unknown' },
 }
 
-function refuse({ status, reason, headers, body }: Denial): Answer {
-  return { status, verdict: reason, headers, body }
+function refuse({ status, reason, headers, body, refusal }: Denial): Answer {
+  return { status, verdict: reason, headers, body, refusal }
 }
 
 /** Every header is there, even if empty, so that a proxy which copies them overwrites what its client sent. */
