@@ -149,9 +149,6 @@ const INVESTIGATIONS_PER_SECOND_MAX = 1000
 
 interface Cached {
   readonly token: ValidatedToken
-  readonly acceptance: Acceptance
-  /** All of it, as it was shown. */
-  readonly text: string
   /** The last one that went out, and who it was about. */
   sighting: Sighting | undefined
   sender: Sender
@@ -178,11 +175,10 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
       cachedUnder = state
     }
     const world = worldNow(sender.confirmation)
-    // By the signing input: signature and base64 are malleable, and a twin of a token must not be another one.
-    const input = isReadable(token) ? token.slice(0, token.lastIndexOf('.')) : ''
-    const cached = cache.get(input)
-    if (cached !== undefined && isStillGood(cached, token, world)) return recall(cached, sender, world)
-    return decideAnew(token, input, sender, world)
+    // By all of its text: another signature over the same input may be no signature at all.
+    const cached = isReadable(token) ? cache.get(token) : undefined
+    if (cached !== undefined && isStillGood(cached.token, world)) return recall(cached, sender, world)
+    return decideAnew(token, sender, world)
   }
 
   function worldNow(confirmation: Confirmation | undefined): World {
@@ -207,19 +203,13 @@ export function createValidator(options: ValidatorOptions | ForeignValidatorOpti
     return cached.token
   }
 
-  function decideAnew(token: string, input: string, sender: Sender, world: World): ValidatedToken {
+  function decideAnew(token: string, sender: Sender, world: World): ValidatedToken {
     const findings: Findings = {}
     try {
       const acceptance = judgeAny(token, world, findings)
       const validated = new ValidatedToken(acceptance)
       const sighting = onSighting && sightingOf('accepted', findings, world, sender)
-      cache.set(input, {
-        token: validated,
-        acceptance,
-        text: token,
-        sighting,
-        sender,
-      })
+      cache.set(token, { token: validated, sighting, sender })
       if (sighting !== undefined) onSighting?.(sighting)
       return validated
     } catch (error) {
@@ -384,11 +374,10 @@ function claimed<Value>(value: Value | undefined): Value {
 }
 
 /** Whether nothing but the trust state, which the cache hangs on, could give another verdict now. */
-function isStillGood({ acceptance, text }: Cached, token: string, world: World): boolean {
+function isStillGood(token: ValidatedToken, world: World): boolean {
+  const acceptance = acceptanceOf(token)
   const { claims, key, foreign, validFrom, validUntil } = acceptance
   return (
-    // Another signature over the same input may be no signature at all.
-    token === text &&
     world.now >= validFrom &&
     world.now < validUntil &&
     !world.stale &&
