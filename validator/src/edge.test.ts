@@ -58,14 +58,15 @@ async function bundle(...modules: readonly string[]): Promise<string> {
   return outputFiles[0]?.text ?? ''
 }
 
-/** Runs a bundle where there is nothing but the web. */
-function atEdge<Exports>(code: string): Exports {
-  const context: Context = createContext({ ...webGlobals })
+/** Runs a bundle where there is nothing but the web; with `others` in the place of some of that. */
+function atEdge<Exports>(code: string, others: object = {}): Exports {
+  const context: Context = createContext({ ...webGlobals, ...others })
   runInContext(code, context)
   return runInContext('exported', context) as Exports
 }
 
-const vectors = atEdge<Vectors>(await bundle('test-vectors'))
+const vectorsCode = await bundle('test-vectors')
+const vectors = atEdge<Vectors>(vectorsCode)
 
 test('the entry, and proofs of possession with it, need nothing of Node', async () => {
   const code = await bundle('edge', 'dpop')
@@ -191,6 +192,28 @@ test('thousands of tokens, good, odd and hostile: verdict, reason and every word
     assert.deepEqual(came.verdicts, expected.verdicts)
     assert.deepEqual(came.sightings, expected.sightings)
   }
+})
+
+test('a runtime that has no ML-DSA follows an authority whose keys include some, and refuses what those sign', async () => {
+  class OlderSubtleCrypto {}
+  const older = atEdge<Vectors>(vectorsCode, { SubtleCrypto: OlderSubtleCrypto })
+  const tokens = keys.map((key) => [world.issue({ key })])
+  const asked = {
+    documents: {
+      trust_anchor: world.trustAnchor,
+      charters: world.charterDocuments,
+      manifest: world.manifestDocument,
+    },
+    realm: 'consumer',
+    audience: mailAudience,
+    now,
+    tokens,
+  }
+  const { verdicts } = JSON.parse(await older.decideEach(JSON.stringify(asked))) as { verdicts: string[] }
+  assert.deepEqual(
+    verdicts.map((verdict) => (verdict.startsWith('{') ? 'accepted' : verdict)),
+    keys.map(({ algorithm }) => (algorithm === 'ML-DSA-44' ? 'signature_invalid' : 'accepted')),
+  )
 })
 
 /** Trust at the edge of a world of its own, with clocks that the test moves. */
