@@ -14,6 +14,7 @@ import { readCompact } from '@countersign/validator/jws'
 import { decodeReceipt } from '@countersign/validator/receipt'
 import type { Decision } from '@countersign/validator/validator'
 import type { HttpRequest, Sent } from './network.ts'
+import { CACHE_SECONDS } from './plan.ts'
 import type { Host } from './scheduler.ts'
 import type { System } from './system.ts'
 
@@ -498,10 +499,13 @@ export class Oracle {
     const { least, most } = this.#skews.get('authority') ?? { least: 0, most: 0 }
     const patience = plan.acknowledgeSeconds - ROUNDING_SECONDS
     const unsure = (most - least) / 1000
+    // The manifest that named it first may have been fetched by nobody; the key says when that was.
+    const notBefore = first.keys.get(kid)?.notBefore ?? Number.POSITIVE_INFINITY
+    const namedAt = Math.min(first.issuedAt, notBefore - 2 * CACHE_SECONDS)
     for (const [name, enrolledAt] of this.#enrolled) {
       if ((this.#acknowledged.get(name) ?? 0) >= first.version) continue
       const known = (this.#now() - enrolledAt) / 1000
-      if (Math.min(issuedAt - first.issuedAt, known) >= patience - unsure) continue
+      if (Math.min(issuedAt - namedAt, known) >= patience - unsure) continue
       this.break('unheard-key-active', `${this.nameOf(kid)} signs, and ${name} has not heard of it`)
     }
   }

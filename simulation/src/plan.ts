@@ -30,6 +30,9 @@ export const hazards = [
 ] as const
 export type Hazard = (typeof hazards)[number]
 
+/** Of the slowest cache, short enough that a key lives through all its states within minutes. */
+export const CACHE_SECONDS = 10
+
 export interface Plan {
   readonly realms: readonly RealmName[]
   readonly validatorCount: number

@@ -27,7 +27,7 @@ import { closeAllFiles, disks } from './files.ts'
 import { type KeyPair, Keys } from './keys.ts'
 import { Network } from './network.ts'
 import type { Oracle } from './oracle.ts'
-import type { Plan, RealmName } from './plan.ts'
+import { CACHE_SECONDS, type Plan, type RealmName } from './plan.ts'
 import { Random } from './random.ts'
 import { type Host, Process, Scheduler } from './scheduler.ts'
 import { timers } from './timers.ts'
@@ -48,8 +48,6 @@ export const tenants: Readonly<Record<RealmName, string>> = {
   consumer: '11111111-1111-4111-8111-111111111111',
   enterprise: '22222222-2222-4222-8222-222222222222',
 }
-/** Short enough that a key lives through all its states within minutes. */
-const CACHE_SECONDS = 10
 /** The least that a charter may say beyond the life of a token. */
 const OVERLAP_SECONDS = 60
 /** How often a key could have been replaced before it grows too old to sign. */
