@@ -9,7 +9,7 @@ import { fetchUsage, type KeyUsage } from '@countersign/sentinel/client'
 import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
 import type { System } from './ready.ts'
 import { locate, withManifest } from './system.ts'
-import { formatTable } from './table.ts'
+import { formatMoment, formatSection } from './table.ts'
 
 export interface DryRunOptions {
   readonly ready?: string | undefined
@@ -148,27 +148,32 @@ export function describe(foresight: Foresight, now: number): string {
     `${op}: a dry run, nothing is done. It would reach ${keys.length === 1 ? 'the key' : `${keys.length} keys`}`,
     ...meant,
     '',
-    section(
+    formatSection(
       `validators that saw it in the last ${hours} h`,
       ['validator', 'accepted', 'refused', 'last'],
-      validators.map((row) => [row.name, `${row.accepted}`, `${row.refused}`, time(row.last_seen_ms)]),
+      validators.map((row) => [
+        row.name,
+        `${row.accepted}`,
+        `${row.refused}`,
+        formatMoment(row.last_seen_ms),
+      ]),
     ),
-    section(
+    formatSection(
       'tenants',
       ['tenant', 'accepted', 'last'],
-      tenants.map((row) => [row.tenant, `${row.accepted}`, time(row.last_seen_ms)]),
+      tenants.map((row) => [row.tenant, `${row.accepted}`, formatMoment(row.last_seen_ms)]),
     ),
-    section(
+    formatSection(
       'clients',
       ['client', 'tenant', 'tokens', 'last issued'],
-      clients.map((row) => [row.client, row.tenant, `${row.tokens}`, time(row.last_issued_ms)]),
+      clients.map((row) => [row.client, row.tenant, `${row.tokens}`, formatMoment(row.last_issued_ms)]),
     ),
     live_until === null
       ? 'tokens that are good now: none in the log'
-      : `tokens that are good now: ${live_tokens}, the last until ${time(live_until * 1000)}`,
+      : `tokens that are good now: ${live_tokens}, the last until ${formatMoment(live_until * 1000)}`,
     ...(sign_ins_since === null
       ? []
-      : [`sign-ins that end: those begun since ${time(sign_ins_since * 1000)}`]),
+      : [`sign-ins that end: those begun since ${formatMoment(sign_ins_since * 1000)}`]),
     ...describeSuccessor(foresight, now),
   ].join('\n')
 }
@@ -179,17 +184,5 @@ function describeSuccessor({ successor }: Foresight, now: number): string[] {
     return ['next key: none stands ready, so the realm would sign nothing until one does']
   const { kid, from } = successor
   if (from <= now) return [`next key: ${kid} stands ready; --replace lets it take over in the same breath`]
-  return [`next key: ${kid} may sign from ${time(from * 1000)}, earlier if two people say so`]
-}
-
-function section(title: string, heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  return rows.length === 0 ? `${title}: none\n` : `${title}\n${indent(formatTable(heading, rows))}\n`
-}
-
-function indent(text: string): string {
-  return text.replaceAll(/^/gm, '  ')
-}
-
-function time(milliseconds: number): string {
-  return new Date(milliseconds).toISOString().slice(0, 19).replace('T', ' ')
+  return [`next key: ${kid} may sign from ${formatMoment(from * 1000)}, earlier if two people say so`]
 }

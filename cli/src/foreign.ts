@@ -7,14 +7,14 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from '@countersign/authority/client'
-import { type ForeignUsage, fetchForeignUsage } from '@countersign/sentinel/client'
+import { type ForeignUsage, fetchForeignUsage, type KeyUsage } from '@countersign/sentinel/client'
 import type { Manifest } from '@countersign/validator/manifest'
 import { fitsIssuer } from '@countersign/validator/scope'
 import { sightedKey } from '@countersign/validator/sighting'
 import type { DryRunOptions } from './dry-run.ts'
 import type { System } from './ready.ts'
 import { locate, withManifest } from './system.ts'
-import { formatTable } from './table.ts'
+import { formatMoment, formatSection, formatTable } from './table.ts'
 
 /** What is commanded about an issuer that is not ours. */
 export type ForeignTarget = Omit<Command, 'reason'> & { readonly iss: string }
@@ -27,12 +27,7 @@ export interface ForeignForesight {
   /** Since when it has been denied already, in seconds since the epoch; null where it has not. */
   readonly blocked_since: number | null
   readonly hours: number
-  readonly validators: readonly {
-    readonly name: string
-    readonly accepted: number
-    readonly refused: number
-    readonly last_seen_ms: number
-  }[]
+  readonly validators: KeyUsage['validators']
   /** For whom tokens were accepted; a tenant where the token names one as Entra's do. */
   readonly issuers: readonly IssuerRow[]
   /** Other issuers whose tokens name a key so: reached where the same keys sign for them, as at Entra. */
@@ -122,16 +117,21 @@ export function describeForeign(foresight: ForeignForesight, { sub }: Pick<Comma
     'other issuers with a key so named: reached where the same keys sign for them, as at Entra'
   return [
     `${op}: a dry run, nothing is done. It would deny ${what} at every validator that takes its tokens`,
-    ...(blocked_since === null ? [] : [`it is blocked already, since ${time(blocked_since * 1000)}`]),
+    ...(blocked_since === null ? [] : [`it is blocked already, since ${formatMoment(blocked_since * 1000)}`]),
     ...(sub === undefined ? [] : ['no sighting names a person: what follows is of everybody there']),
     '',
-    section(
+    formatSection(
       `validators that saw it in the last ${hours} h`,
       ['validator', 'accepted', 'refused', 'last'],
-      validators.map((row) => [row.name, `${row.accepted}`, `${row.refused}`, time(row.last_seen_ms)]),
+      validators.map((row) => [
+        row.name,
+        `${row.accepted}`,
+        `${row.refused}`,
+        formatMoment(row.last_seen_ms),
+      ]),
     ),
-    section('issuers whose tokens were accepted', issuerHeading, issuers.map(issuerCells)),
-    ...(others.length === 0 ? [] : [section(othersTitle, issuerHeading, others.map(issuerCells))]),
+    formatSection('issuers whose tokens were accepted', issuerHeading, issuers.map(issuerCells)),
+    ...(others.length === 0 ? [] : [formatSection(othersTitle, issuerHeading, others.map(issuerCells))]),
     ...(validators.length > 0
       ? []
       : ['Nobody saw it. A name that no validator knows kills nothing: read it off a token.']),
@@ -144,7 +144,7 @@ export function describeForeign(foresight: ForeignForesight, { sub }: Pick<Comma
 const issuerHeading = ['issuer', 'tenant', 'accepted', 'last'] as const
 
 function issuerCells({ issuer, tenant, accepted, last_seen_ms }: IssuerRow): string[] {
-  return [issuer, tenant ?? '', `${accepted}`, time(last_seen_ms)]
+  return [issuer, tenant ?? '', `${accepted}`, formatMoment(last_seen_ms)]
 }
 
 /** One validator that refused a token for the denial. */
@@ -216,13 +216,4 @@ export function describeRefusals(
 
 function noCanary(iss: string): string {
   return `no canary: nobody here can sign as ${iss}. That it holds is shown by the first real token that is refused`
-}
-
-function section(title: string, heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  if (rows.length === 0) return `${title}: none\n`
-  return `${title}\n${formatTable(heading, rows).replaceAll(/^/gm, '  ')}\n`
-}
-
-function time(milliseconds: number): string {
-  return new Date(milliseconds).toISOString().slice(0, 19).replace('T', ' ')
 }

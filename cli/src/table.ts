@@ -10,6 +10,21 @@ export function formatTable(heading: readonly string[], rows: readonly (readonly
   return all.map(format).join('\n')
 }
 
+/** A table under what it is about, indented; an empty one in a line. */
+export function formatSection(
+  title: string,
+  heading: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
+  if (rows.length === 0) return `${title}: none\n`
+  return `${title}\n${formatTable(heading, rows).replaceAll(/^/gm, '  ')}\n`
+}
+
+/** A moment, in milliseconds since the epoch, for a cell: UTC, to the second. */
+export function formatMoment(milliseconds: number): string {
+  return new Date(milliseconds).toISOString().slice(0, 19).replace('T', ' ')
+}
+
 /** More would bury the line that they stand in. */
 const NAMES_MAX = 6
 

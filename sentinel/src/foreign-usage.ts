@@ -8,6 +8,7 @@
 import { fitsIssuer } from '@countersign/validator/scope'
 import { sql } from 'kysely'
 import type { Database } from './store.ts'
+import { HOUR_MILLISECONDS } from './usage.ts'
 
 export interface ForeignUsage {
   readonly iss: string | null
@@ -69,5 +70,3 @@ export async function foreignUsageOf(
   const meant = rows.filter(({ issuer }) => kid !== undefined || iss === undefined || fitsIssuer(iss, issuer))
   return { iss: iss ?? null, kid: kid ?? null, hours, seen: meant }
 }
-
-const HOUR_MILLISECONDS = 3_600_000

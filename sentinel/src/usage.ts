@@ -157,4 +157,4 @@ export async function countLive(
   }
 }
 
-const HOUR_MILLISECONDS = 3_600_000
+export const HOUR_MILLISECONDS = 3_600_000
