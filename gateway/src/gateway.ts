@@ -17,6 +17,7 @@ import { takeOver } from './kin.ts'
 import { createMetrics } from './metrics.ts'
 import { startPrimary } from './primary.ts'
 import { READY_MILLISECONDS_MAX, readyOf } from './ready.ts'
+import { reload } from './reload.ts'
 import { readNextSettings, readSettings, validatorOptions } from './settings.ts'
 
 /** Starts what the configuration asks for, in this process or with workers beside it. */
@@ -43,12 +44,7 @@ async function startAlone(config: GatewayConfig, log: Logger, reread: () => Gate
   })
   const kickers = createKickers(() => validator, log)
   const metrics = createMetrics({
-    get manifestVersion() {
-      return validator.trust.state?.manifest.version
-    },
-    get manifestAgeSeconds() {
-      return validator.trust.ageSeconds()
-    },
+    trust: validator.trust,
     get isReady() {
       return validator.isReady
     },
@@ -68,28 +64,22 @@ async function startAlone(config: GatewayConfig, log: Logger, reread: () => Gate
   })
   kickers.take(settings.clients)
 
-  function reload(): void {
-    try {
-      const next = readNextSettings(reread(), settings)
-      const take = front.prepare(next)
-      kickers.take(next.clients)
-      take()
-      settings = next
-      metrics.countReload('taken')
-      log.info('the configuration was read again')
-    } catch (error) {
-      metrics.countReload('refused')
-      log.error({ error: (error as Error).message }, 'the configuration stays as it was')
-    }
+  function takeNext(): void {
+    const next = readNextSettings(reread(), settings)
+    const take = front.prepare(next)
+    kickers.take(next.clients)
+    take()
+    settings = next
   }
+  const onReload = (): void => void reload(takeNext, metrics, log)
 
   await validator.whenReady(READY_MILLISECONDS_MAX)
   const places = await front.listen()
-  process.on('SIGHUP', reload)
+  process.on('SIGHUP', onReload)
   return {
     ready: readyOf(config, places),
     stop: async () => {
-      process.off('SIGHUP', reload)
+      process.off('SIGHUP', onReload)
       await front.stop()
       kickers.stop()
       await validator.stop()

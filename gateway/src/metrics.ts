@@ -4,14 +4,14 @@
  */
 
 import { Numbers, type Snapshot } from '@countersign/service/metrics'
+import type { TrustSource } from '@countersign/validator/manifest'
 
 /** How a decision was asked for. */
 export type Way = 'auth' | 'introspect' | 'envoy'
 
 /** What is looked at when somebody asks for the numbers. */
 export interface Observed {
-  readonly manifestVersion: number | undefined
-  readonly manifestAgeSeconds: number
+  readonly trust: TrustSource
   readonly isReady: boolean
   readonly watchedSessions: number
   connections(): Promise<number>
@@ -58,13 +58,13 @@ export function createMetrics(observed: Observed): Metrics {
   numbers.reading(
     'countersign_gateway_manifest_version',
     'Version of the manifest that is decided by; 0 without one',
-    () => observed.manifestVersion ?? 0,
+    () => observed.trust.state?.manifest.version ?? 0,
     'min',
   )
   numbers.reading(
     'countersign_gateway_manifest_age_seconds',
     'Since the authority last vouched for the manifest',
-    () => observed.manifestAgeSeconds,
+    () => observed.trust.ageSeconds(),
     'max',
   )
   numbers.reading(

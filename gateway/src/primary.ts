@@ -24,6 +24,7 @@ import { takeOver } from './kin.ts'
 import type { Order, Request } from './messages.ts'
 import { createMetrics } from './metrics.ts'
 import { readyOf } from './ready.ts'
+import { reload } from './reload.ts'
 import { readNextSettings, readSettings, type Settings, validatorOptions } from './settings.ts'
 
 export interface PrimaryOptions {
@@ -89,15 +90,8 @@ export async function startPrimary({
   let deciding: ConnectedValidator | undefined
   const kickers = createKickers(own, log)
   const metrics = createMetrics({
-    get manifestVersion() {
-      return follower.state?.manifest.version
-    },
-    get manifestAgeSeconds() {
-      return follower.ageSeconds()
-    },
-    get isReady() {
-      return true
-    },
+    trust: follower,
+    isReady: true,
     get watchedSessions() {
       return kickers.watched
     },
@@ -153,17 +147,10 @@ export async function startPrimary({
 
   /** One after the other. */
   let reloading = Promise.resolve()
-  function reload(): void {
-    reloading = reloading.then(async () => {
-      try {
-        await takeNext(readNextSettings(keepPorts(reread(), first, config), settings))
-        metrics.countReload('taken')
-        log.info('the configuration was read again')
-      } catch (error) {
-        metrics.countReload('refused')
-        log.error({ error: (error as Error).message }, 'the configuration stays as it was')
-      }
-    })
+  const readAgain = (): Promise<void> =>
+    takeNext(readNextSettings(keepPorts(reread(), first, config), settings))
+  function onReload(): void {
+    reloading = reloading.then(() => reload(readAgain, metrics, log))
   }
 
   /** All workers take it, or none. */
@@ -188,7 +175,7 @@ export async function startPrimary({
   }
 
   async function stop(): Promise<void> {
-    process.off('SIGHUP', reload)
+    process.off('SIGHUP', onReload)
     await fleet.stop()
     kickers.stop()
     await (deciding ?? follower).stop()
@@ -197,7 +184,7 @@ export async function startPrimary({
   try {
     kickers.take(settings.clients)
     const places = await fleet.start()
-    process.on('SIGHUP', reload)
+    process.on('SIGHUP', onReload)
     return { ready: { ...readyOf(config, places), workers }, stop }
   } catch (error) {
     await stop()

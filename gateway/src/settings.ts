@@ -67,7 +67,7 @@ export function validatorOptions(config: GatewayConfig, log: Logger): ConnectedO
     boundRealms: config.bound_realms,
     pushedRoots: config.pushed_roots,
     [bearerAllowed]: config.bearer_allowed,
-    onProblem: (problem: Error) => log.warn({ problem: problem.message }, 'trust is not up to date'),
+    onProblem: tellProblems(log),
   }
   if (issuers === undefined) return { ...usual, realm: realms }
   return {
@@ -76,4 +76,9 @@ export function validatorOptions(config: GatewayConfig, log: Logger): ConnectedO
     issuers: issuers.map(readIssuer),
     [acceptWithoutReceipt]: reason,
   }
+}
+
+/** Something of trust was refused or did not arrive. */
+export function tellProblems(log: Logger): (problem: Error) => void {
+  return (problem) => log.warn({ problem: problem.message }, 'trust is not up to date')
 }

@@ -18,7 +18,7 @@ import type { Order, Request } from './messages.ts'
 import { createMetrics } from './metrics.ts'
 import { READY_MILLISECONDS_MAX } from './ready.ts'
 import { createRelayed, type Relayed } from './relayed.ts'
-import { type Settings, validatorOptions } from './settings.ts'
+import { type Settings, tellProblems, validatorOptions } from './settings.ts'
 import { ANSWER_MILLISECONDS_MAX, createSharedReplay } from './shared-replay.ts'
 
 /** What is not done by then is not waited for. */
@@ -44,7 +44,7 @@ export function runWorker(): void {
         relayed = createRelayed({
           trustAnchor: order.trustAnchor,
           pushedRoots: order.settings.config.pushed_roots,
-          onProblem: (problem) => log.warn({ problem: problem.message }, 'trust is not up to date'),
+          onProblem: tellProblems(log),
         })
         return begin(order, relayed)
       case 'listen':
@@ -137,12 +137,7 @@ async function createWorker(
   const validator = connected(options, { trust, reporter })
   const metrics = createMetrics({
     worker,
-    get manifestVersion() {
-      return trust.state?.manifest.version
-    },
-    get manifestAgeSeconds() {
-      return trust.ageSeconds()
-    },
+    trust,
     get isReady() {
       return validator.isReady
     },
