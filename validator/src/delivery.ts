@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Charter } from './charter.ts'
+import { readDocument, readPayload } from './document.ts'
 import { type JsonObject, parseObject } from './json.ts'
 
 /** The authority did not deliver, or not in a form that can be read. Asking again later is safe. */
@@ -45,6 +47,32 @@ export async function postObject(
     signal,
   })
   return readAnswer(url, response, ['application/json'], DOCUMENT_BYTES_MAX)
+}
+
+/** What the paths of an authority are relative to. */
+export function baseOf(authority: string): URL {
+  return new URL(authority.endsWith('/') ? authority : `${authority}/`)
+}
+
+/**
+ * The charters between the newest one held and the one that a manifest names. What the manifest names is not verified yet, so each
+ * charter is before the next is asked for: who has none to show ends the walk. Rejects with what `get` and `verify` throw.
+ */
+export async function fetchCharters(
+  manifest: JsonObject,
+  held: Charter | undefined,
+  get: (path: string) => Promise<JsonObject>,
+  verify: (document: JsonObject, before: Charter | undefined) => Charter | Promise<Charter>,
+): Promise<readonly JsonObject[]> {
+  const named = Number(readPayload(readDocument(manifest).payload)['charter_version'])
+  const charters: JsonObject[] = []
+  let charter = held
+  for (let version = (charter?.version ?? 0) + 1; version <= named; version++) {
+    const document = await get(`charter/${version}`)
+    charter = await verify(document, charter)
+    charters.push(document)
+  }
+  return charters
 }
 
 async function readAnswer(

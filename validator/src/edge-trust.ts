@@ -5,11 +5,11 @@
  * @module
  */
 
-import { parseTrustAnchor, type TrustAnchor, verifyCharter } from './charter.ts'
-import { fetchObject } from './delivery.ts'
-import { DocumentRefusal, readDocument, readPayload } from './document.ts'
+import { type Charter, parseTrustAnchor, type TrustAnchor, verifyCharter } from './charter.ts'
+import { baseOf, fetchCharters, fetchObject } from './delivery.ts'
+import { DocumentRefusal } from './document.ts'
 import type { JsonObject } from './json.ts'
-import type { TrustSource, TrustState } from './manifest.ts'
+import type { TrustSource } from './manifest.ts'
 import { type Answers, Asked, settle } from './settle.ts'
 import { type Clocks, systemClocks, Trust } from './trust.ts'
 import { formatRecord, parseRecord } from './trust-record.ts'
@@ -59,7 +59,7 @@ const PAUSE_MILLISECONDS = 1000
 /** Asks nobody yet. Throws `TypeError` or `DocumentRefusal` where an option is of no use. */
 export function createEdgeTrust(options: EdgeTrustOptions): EdgeTrust {
   const { store, refreshSeconds = REFRESH_SECONDS, onProblem } = options
-  const base = new URL(options.authority.endsWith('/') ? options.authority : `${options.authority}/`)
+  const base = baseOf(options.authority)
   const anchor = parseTrustAnchor(options.trustAnchor)
   const clocks: Clocks = {
     now: options.now ?? systemClocks.now,
@@ -113,13 +113,17 @@ export function createEdgeTrust(options: EdgeTrustOptions): EdgeTrust {
     if (text === undefined || text === null) return new Trust(anchor, clocks)
     const answers: Answers = new Asked()
     const record = parseRecord(text)
-    await verifyCharters(record.charters, undefined, answers)
+    let charter: Charter | undefined
+    // One after the other, so that each waits for the signatures of its own.
+    for (const document of record.charters) charter = await verify(document, charter, answers)
     return settle(() => Trust.restore(record, anchor, clocks), undefined, answers)
   }
 
   async function take({ freshness, ...document }: JsonObject, held: Trust): Promise<void> {
     const answers: Answers = new Asked()
-    const charters = await fetchCharters(document, held.state, answers)
+    const charters = await fetchCharters(document, held.state?.charter, get, (next, before) =>
+      verify(next, before, answers),
+    )
     const isNewer = (await settle(() => held.accept(document, charters), undefined, answers)) === 'newer'
     if (freshness !== undefined) {
       if (typeof freshness !== 'string') throw new DocumentRefusal('malformed', 'freshness is not a text')
@@ -128,35 +132,8 @@ export function createEdgeTrust(options: EdgeTrustOptions): EdgeTrust {
     if (isNewer && held.record !== undefined) await store?.put(formatRecord(held.record))
   }
 
-  /** As follow.ts does: each charter is verified before the next is asked for. */
-  async function fetchCharters(
-    document: JsonObject,
-    state: TrustState | undefined,
-    answers: Answers,
-  ): Promise<readonly JsonObject[]> {
-    const named = Number(readPayload(readDocument(document).payload)['charter_version'])
-    const charters: JsonObject[] = []
-    let charter = state?.charter
-    for (let version = (charter?.version ?? 0) + 1; version <= named; version++) {
-      const next = await get(`charter/${version}`)
-      charter = await verifyCharters([next], charter, answers)
-      charters.push(next)
-    }
-    return charters
-  }
-
-  /** One after the other, so that each waits for the signatures of its own. */
-  async function verifyCharters(
-    documents: readonly unknown[],
-    before: TrustState['charter'] | undefined,
-    answers: Answers,
-  ): Promise<TrustState['charter'] | undefined> {
-    let charter = before
-    for (const document of documents) {
-      const under = charter ?? anchor
-      charter = await settle(() => verifyCharter(document, under), undefined, answers)
-    }
-    return charter
+  function verify(document: unknown, before: Charter | undefined, answers: Answers): Promise<Charter> {
+    return settle(() => verifyCharter(document, before ?? anchor), undefined, answers)
   }
 
   function get(path: string): Promise<JsonObject> {

@@ -8,8 +8,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { signAcknowledgement } from './acknowledgement.ts'
 import { parseTrustAnchor, type TrustAnchor, verifyCharter } from './charter.ts'
-import { DeliveryFault, DOCUMENT_BYTES_MAX, fetchObject, openStream, postStatement } from './delivery.ts'
-import { DocumentRefusal, publicHalf, readDocument, readPayload, refuseAs } from './document.ts'
+import {
+  baseOf,
+  DeliveryFault,
+  DOCUMENT_BYTES_MAX,
+  fetchCharters,
+  fetchObject,
+  openStream,
+  postStatement,
+} from './delivery.ts'
+import { DocumentRefusal, publicHalf, refuseAs } from './document.ts'
 import type { Enrolment } from './enrolment.ts'
 import { createEventParser, type ServerEvent } from './event-stream.ts'
 import type { NewsSource } from './hold.ts'
@@ -108,7 +116,7 @@ class ManifestFollower implements Follower {
 
   constructor(options: FollowOptions) {
     this.#options = options
-    this.#base = new URL(options.authority.endsWith('/') ? options.authority : `${options.authority}/`)
+    this.#base = baseOf(options.authority)
     this.#clocks = {
       now: options.now ?? systemClocks.now,
       monotonic: options.monotonic ?? systemClocks.monotonic,
@@ -300,20 +308,13 @@ class ManifestFollower implements Follower {
     }
   }
 
-  /** The charters between the newest one held and the one that the manifest names. */
-  async #fetchCharters(document: JsonObject): Promise<readonly JsonObject[]> {
-    const { payload } = readDocument(document)
-    const named = readPayload(payload)['charter_version']
-    const charters: JsonObject[] = []
-    let charter = this.state?.charter
-    // What the manifest names is not verified yet, so each charter is before the next is asked for: who has none to
-    // show ends the walk.
-    for (let version = (charter?.version ?? 0) + 1; version <= Number(named); version++) {
-      const document = await fetchObject(new URL(`charter/${version}`, this.#base), this.#stopping.signal)
-      charter = verifyCharter(document, charter ?? this.#anchor)
-      charters.push(document)
-    }
-    return charters
+  #fetchCharters(document: JsonObject): Promise<readonly JsonObject[]> {
+    return fetchCharters(
+      document,
+      this.state?.charter,
+      (path) => fetchObject(new URL(path, this.#base), this.#stopping.signal),
+      (next, before) => verifyCharter(next, before ?? this.#anchor),
+    )
   }
 
   #tell(state: TrustState): void {
