@@ -17,7 +17,8 @@ import { startSystem } from '@countersign/cli/client'
 import { countersign, run } from '../cli/src/testing.ts'
 import { root } from '../tools/source.ts'
 import { blocksOf } from './blocks.ts'
-import { findProgram, freePort, startNginx } from './edge.ts'
+import { findProgram, startNginx } from './edge.ts'
+import { freePort } from './ports.ts'
 
 const page = 'docs/proxies/README.md'
 

@@ -9,10 +9,11 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
 import { createServer, type Server } from 'node:https'
-import { type AddressInfo, createServer as createPort } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { root } from '../tools/source.ts'
+import { freePort } from './ports.ts'
 
 /** The code blocks of a page in one language, in order. */
 export function blocksOf(page: string, language: string): readonly string[] {
@@ -130,14 +131,4 @@ export async function statusOf({ port }: Program, path: string, headers: readonl
   const [answer] = (await once(outgoing, 'response')) as [IncomingMessage]
   answer.resume()
   return answer.statusCode ?? 0
-}
-
-/** A port that nobody has at the moment. */
-export async function freePort(): Promise<number> {
-  const server = createPort().listen(0)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -8,9 +8,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -39,6 +37,7 @@ import {
 import { FakeBrowser } from '../issuer/src/fake-browser.ts'
 import { root } from '../tools/source.ts'
 import { type Application, moved, plain as source, startApplication } from './plain-application.ts'
+import { freePort } from './ports.ts'
 
 const issuer = issuers.consumer
 const callback = 'https://shop.example/callback'
@@ -345,11 +344,3 @@ test('a realm whose issuer is elsewhere is a few lines of configuration, and its
     await system.stop()
   }
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await once(server.close(), 'close')
-  return port
-}

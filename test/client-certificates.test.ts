@@ -15,7 +15,8 @@ import { decodeJwt } from 'jose'
 import { clientIds, startTestIssuer } from '../issuer/src/testing.ts'
 import { createTestCertificate } from '../validator/src/test-certificate.ts'
 import { blocksOf } from './blocks.ts'
-import { findProgram, freePort, startServer } from './edge.ts'
+import { findProgram, startServer } from './edge.ts'
+import { freePort } from './ports.ts'
 
 const page = 'docs/client-certificates.md'
 

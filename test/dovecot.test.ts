@@ -12,7 +12,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import { createTestKey } from '../validator/src/testing.ts'
-import { blockOf, type Edge, findProgram, freePort, type Server, startEdge, startServer } from './edge.ts'
+import { blockOf, type Edge, findProgram, type Server, startEdge, startServer } from './edge.ts'
+import { freePort } from './ports.ts'
 
 const program = findProgram('dovecot')
 const skip = program === undefined && 'dovecot is not installed: see tools/debian.sh'

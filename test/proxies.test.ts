@@ -14,13 +14,13 @@ import {
   blockOf,
   type Edge,
   findProgram,
-  freePort,
   pageFile,
   type Server,
   startEdge,
   startNginx,
   startServer,
 } from './edge.ts'
+import { freePort } from './ports.ts'
 
 interface Proxy {
   readonly name: string

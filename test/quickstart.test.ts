@@ -15,7 +15,8 @@ import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
 import { type RunningSystem, startSystem } from '../cli/src/client.ts'
 import { root } from '../tools/source.ts'
-import { blocksOf, compilePrograms, freePort, prepareFolder } from './blocks.ts'
+import { blocksOf, compilePrograms, prepareFolder } from './blocks.ts'
+import { freePort } from './ports.ts'
 
 const pages = ['express', 'fastify', 'hono', 'koa', 'node', 'websocket', 'sse', 'bound', 'edge'] as const
 type Page = (typeof pages)[number]

@@ -145,6 +145,16 @@ const edit = fc.record({
   put: fc.constantFrom('', 'A', 'Q', '=', '.', '-', '_', '+', ' ', 'é', '%2e', '\0'),
 })
 
+/** What a bundle is told to decide about these tokens, each with what its sender proved. */
+function askAbout(tokens: readonly (readonly unknown[])[]): string {
+  const documents = {
+    trust_anchor: world.trustAnchor,
+    charters: world.charterDocuments,
+    manifest: world.manifestDocument,
+  }
+  return JSON.stringify({ documents, realm: 'consumer', audience: mailAudience, now, tokens })
+}
+
 test('thousands of tokens, good, odd and hostile: verdict, reason and every word of the sightings as on Node', async () => {
   const samples = fc.sample(fc.tuple(order, edit), { numRuns: 3000, seed: 11 })
   const issued: string[] = []
@@ -172,17 +182,7 @@ test('thousands of tokens, good, odd and hostile: verdict, reason and every word
     const decision = validator.decide(token, { confirmation, userAgent: 'test é' })
     return decision.accepted ? JSON.stringify(decision.token.claims) : decision.refusal.reason
   })
-  const asked = JSON.stringify({
-    documents: {
-      trust_anchor: world.trustAnchor,
-      charters: world.charterDocuments,
-      manifest: world.manifestDocument,
-    },
-    realm: 'consumer',
-    audience: mailAudience,
-    now,
-    tokens: shown,
-  })
+  const asked = askAbout(shown)
   const expected = JSON.parse(JSON.stringify({ verdicts, sightings }))
   const accepted = verdicts.filter((verdict) => verdict.startsWith('{')).length
   const reasons = new Set(verdicts.filter((verdict) => !verdict.startsWith('{')))
@@ -198,18 +198,7 @@ test('a runtime that has no ML-DSA follows an authority whose keys include some,
   class OlderSubtleCrypto {}
   const older = atEdge<Vectors>(vectorsCode, { SubtleCrypto: OlderSubtleCrypto })
   const tokens = keys.map((key) => [world.issue({ key })])
-  const asked = {
-    documents: {
-      trust_anchor: world.trustAnchor,
-      charters: world.charterDocuments,
-      manifest: world.manifestDocument,
-    },
-    realm: 'consumer',
-    audience: mailAudience,
-    now,
-    tokens,
-  }
-  const { verdicts } = JSON.parse(await older.decideEach(JSON.stringify(asked))) as { verdicts: string[] }
+  const { verdicts } = JSON.parse(await older.decideEach(askAbout(tokens))) as { verdicts: string[] }
   assert.deepEqual(
     verdicts.map((verdict) => (verdict.startsWith('{') ? 'accepted' : verdict)),
     keys.map(({ algorithm }) => (algorithm === 'ML-DSA-44' ? 'signature_invalid' : 'accepted')),

@@ -85,6 +85,21 @@ for (const { name, leaf, receipt } of vectors.refused) {
 const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const log = logOf('witness.test', 'witness.test/1', keys.publicKey)
 
+/** That log as another object, and how many signatures were checked by it. */
+function countedLog(): { readonly log: ManifestLog; checks: number } {
+  const counted = {
+    checks: 0,
+    log: {
+      ...log,
+      get receiptKey() {
+        counted.checks++
+        return keys.publicKey
+      },
+    },
+  }
+  return counted
+}
+
 /** Receipts for the leaves from `first` up to `end`, as a witness makes them. */
 function receiptsFor(first: number, end: number): Receipt[] {
   const start = end - first === 1 ? first : coveringStart(first, end)
@@ -142,22 +157,13 @@ test('T127 T128: a receipt of another epoch, another witness or another key is n
 })
 
 test('a batch costs one signature check, and a new manifest one more', () => {
-  let checkCount = 0
-  const countingLog = (): ManifestLog => ({
-    ...log,
-    get receiptKey() {
-      checkCount++
-      return keys.publicKey
-    },
-  })
   const receipts = receiptsFor(0, 32)
   const verified = new VerifiedRoots()
-  for (const counting of [countingLog(), countingLog()]) {
-    checkCount = 0
+  for (const counted of [countedLog(), countedLog()]) {
     for (const [index, receipt] of receipts.entries()) {
-      verifyReceipt(receipt, leafAt(index), counting, verified)
+      verifyReceipt(receipt, leafAt(index), counted.log, verified)
     }
-    assert.equal(checkCount, 1)
+    assert.equal(counted.checks, 1)
   }
 })
 
@@ -189,24 +195,16 @@ test('a refused batch is not remembered as verified', () => {
 })
 
 test('whatever has been shown of a subtree, in whatever order, exactly the true receipts are taken without a signature', () => {
-  let checkCount = 0
-  const counting: ManifestLog = {
-    ...log,
-    get receiptKey() {
-      checkCount++
-      return keys.publicKey
-    },
-  }
   for (const size of [2, 3, 5, 8, 13, 21, SUBTREE_SIZE_MAX]) {
     const receipts = receiptsFor(0, size)
     const order = fc.shuffledSubarray(receipts, { minLength: size, maxLength: size })
     fc.assert(
       fc.property(order, (shown) => {
         const verified = new VerifiedRoots()
-        checkCount = 0
+        const counted = countedLog()
         for (const [count, receipt] of shown.entries()) {
-          verifyReceipt(receipt, leafAt(receipt.offset), counting, verified)
-          assert.equal(checkCount, 1, `${count} of ${size}`)
+          verifyReceipt(receipt, leafAt(receipt.offset), counted.log, verified)
+          assert.equal(counted.checks, 1, `${count} of ${size}`)
         }
       }),
       { numRuns: 4 },
@@ -235,19 +233,12 @@ test('whatever has been shown of a subtree, in whatever order, exactly the true 
 
 test('the memory of verified batches is bounded, and keeps the ones in use', () => {
   const batches = Array.from({ length: 12 }, (_, at) => receiptsFor(2 * at, 2 * at + 2)[0] as Receipt)
-  let checkCount = 0
-  const counting: ManifestLog = {
-    ...log,
-    get receiptKey() {
-      checkCount++
-      return keys.publicKey
-    },
-  }
+  const counted = countedLog()
   const verified = new VerifiedRoots(4)
   const checksFor = (receipt: Receipt): number => {
-    checkCount = 0
-    verifyReceipt(receipt, leafAt(receipt.start), counting, verified)
-    return checkCount
+    counted.checks = 0
+    verifyReceipt(receipt, leafAt(receipt.start), counted.log, verified)
+    return counted.checks
   }
   const [used, first] = batches as [Receipt, Receipt]
   assert.equal(checksFor(used), 1)
