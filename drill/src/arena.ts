@@ -155,8 +155,11 @@ export class Arena {
     const next = this.keyInState(realm, 'published') ?? ''
     await agree(this.ready.authority, { op: 'activate', kid: next }, 'drill')
     await this.waitFor(() => ![undefined, before].includes(this.keyInState(realm, 'active')))
-    // The signer hears of it a moment after the validators do.
-    await poll(async () => decodeProtectedHeader(await this.genuineToken(realm)).kid === next)
+    // The signer hears of it a moment after the validators do, and may have no key until then: the one before is blocked by now.
+    await poll(async () => {
+      const token = await this.genuineToken(realm).catch(() => undefined)
+      return token !== undefined && decodeProtectedHeader(token).kid === next
+    })
     await this.naive.refresh()
     return this.steal(realm, this.keyInState(realm, 'active') ?? '')
   }
