@@ -39,6 +39,8 @@ export async function verifyPeers(): Promise<VerifyPeers> {
   const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
   const { jwk, kid } = world.keys.consumer
   const lone = Array.from({ length: TOKENS }, () => world.issue())
+  // A broker's batches stay within windows of the log, so that a full one is one subtree.
+  while (world.witness.leafHashes.length % BATCH !== 0) world.issue()
   const batch = Array.from({ length: TOKENS / BATCH }, () =>
     world.issueBatch(Array.from({ length: BATCH }, () => ({}))),
   ).flat()
@@ -137,9 +139,9 @@ function passes(name: string, pass: () => Promise<void>): Contender {
 /** What the witness tells of the subtrees that these tokens' receipts are over, in as few statements as they need. */
 function statementsOver({ witness, now }: TestWorld, tokens: readonly string[]): readonly string[] {
   const receipts = tokens.map((token) => decodeReceipt(decode(readCompact(token).header.rcpt ?? '')))
-  const sizes = new Map(receipts.map(({ start, size }) => [start, size]))
-  const subtrees = [...sizes]
-    .map(([start, size]) => ({
+  const ranges = new Map(receipts.map(({ start, size }) => [`${start}+${size}`, { start, size }]))
+  const subtrees = [...ranges.values()]
+    .map(({ start, size }) => ({
       start,
       size,
       root: proveEach(witness.leafHashes.slice(start, start + size)).root,
