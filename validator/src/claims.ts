@@ -51,10 +51,10 @@ export interface Ancestor {
 /** Throws `Refusal('malformed')` for a claim that is missing or of another kind than the RFCs say a token of this type has. */
 export function readClaims(payload: JsonObject, type: TokenType | undefined): Claims {
   const isSet = type === 'set'
-  if (isSet && foreignToSets.some((name) => payload[name] !== undefined)) throw new Refusal('malformed')
+  if (isSet && foreignToSets.some((name) => payload[name] !== undefined)) throw malformed()
   const issuedAt = readTime(payload['iat'])
   const expiresAt = isSet ? undefined : readTime(payload['exp'])
-  if (expiresAt !== undefined && expiresAt <= issuedAt) throw new Refusal('malformed')
+  if (expiresAt !== undefined && expiresAt <= issuedAt) throw malformed()
   return {
     issuer: readText(payload['iss']),
     subject: isSet ? undefined : readText(payload['sub']),
@@ -80,10 +80,10 @@ const none: readonly never[] = []
 
 /** RFC 8417 lets a SET tell of several events, and the interoperability profile of CAEP of exactly one. */
 export function readEvent({ sub_id: subject, events }: JsonObject): SecurityEvent {
-  if (!isObject(subject) || !isObject(events)) throw new Refusal('malformed')
+  if (!isObject(subject) || !isObject(events)) throw malformed()
   readText(subject['format'])
   const [[type, payload] = [], ...others] = Object.entries(events)
-  if (type === undefined || others.length > 0 || !isObject(payload)) throw new Refusal('malformed')
+  if (type === undefined || others.length > 0 || !isObject(payload)) throw malformed()
   return { type: readText(type), payload, subject }
 }
 
@@ -95,20 +95,20 @@ function optional<Result>(
 }
 
 function readText(value: JsonValue | undefined): string {
-  if (typeof value !== 'string' || value === '') throw new Refusal('malformed')
+  if (typeof value !== 'string' || value === '') throw malformed()
   return value
 }
 
 function readTime(value: JsonValue | undefined): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw new Refusal('malformed')
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw malformed()
   return value
 }
 
 /** One audience or several. None at all is well-formed; it is then nobody's. */
 function readAudiences(value: JsonValue | undefined): readonly string[] {
   if (typeof value === 'string') return [value]
-  if (!Array.isArray(value)) throw new Refusal('malformed')
-  for (const audience of value) if (typeof audience !== 'string') throw new Refusal('malformed')
+  if (!Array.isArray(value)) throw malformed()
+  for (const audience of value) if (typeof audience !== 'string') throw malformed()
   return value as readonly string[]
 }
 
@@ -116,12 +116,12 @@ function readAudiences(value: JsonValue | undefined): readonly string[] {
 const scopeSyntax = /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/
 
 function readScopes(value: JsonValue): readonly string[] {
-  if (typeof value !== 'string' || !scopeSyntax.test(value)) throw new Refusal('malformed')
+  if (typeof value !== 'string' || !scopeSyntax.test(value)) throw malformed()
   return value.split(' ')
 }
 
 function readConfirmation(value: JsonValue): JsonObject {
-  if (!isObject(value)) throw new Refusal('malformed')
+  if (!isObject(value)) throw malformed()
   return value
 }
 
@@ -129,12 +129,15 @@ function readConfirmation(value: JsonValue): JsonObject {
 const ANCESTORS_MAX = 8
 
 function readAncestors(value: JsonValue): readonly Ancestor[] {
-  if (!Array.isArray(value) || value.length === 0 || value.length > ANCESTORS_MAX)
-    throw new Refusal('malformed')
+  if (!Array.isArray(value) || value.length === 0 || value.length > ANCESTORS_MAX) throw malformed()
   return value.map((ancestor: JsonValue) => {
-    if (!isObject(ancestor)) throw new Refusal('malformed')
+    if (!isObject(ancestor)) throw malformed()
     const { kid, iat, ...others } = ancestor
-    if (Object.keys(others).length > 0) throw new Refusal('malformed')
+    if (Object.keys(others).length > 0) throw malformed()
     return { kid: readText(kid), issuedAt: readTime(iat) }
   })
+}
+
+function malformed(): Refusal {
+  return new Refusal('malformed')
 }

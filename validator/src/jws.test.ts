@@ -8,14 +8,17 @@ import assert from 'node:assert/strict'
 import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import test from 'node:test'
 import { gzipSync } from 'node:zlib'
+import fc from 'fast-check'
 import { calculateJwkThumbprint } from 'jose'
 import { decode, encode } from './base64url.ts'
+import { parseObject } from './json.ts'
 import {
   type Algorithm,
   algorithms,
   importPublicJwk,
   mediaType,
   type PublicJwk,
+  parseCompact,
   readCompact,
   signInput,
   thumbprint,
@@ -58,6 +61,56 @@ test('a token is taken apart without changing a character', () => {
   assert.deepEqual([...jws.signature], [0, 1, 2])
   assert.equal(jws.signingInput, `${jws.headerSegment}.${jws.payloadSegment}`)
   assert.equal(`${jws.signingInput}.${jws.signatureSegment}`, token)
+})
+
+test('T054 T061 what was read before changes nothing in how a header is read', () => {
+  const before = [
+    '{"alg":"ES256","kid":"k","rcpt":"AAEC"}',
+    '{"alg":"ES256","rcpt":"AAEC","kid":"k"}',
+    '{"alg":"ES256","in":{"kid":"k","rcpt":"AAEC"}}',
+    '{"alg":"ES256","in":{"kid":"k","rcpt":"AAEC"},"rcpt":"AAEC"}',
+    '{"alg":"ES256" ,"rcpt":"AAEC"}',
+    '{"alg":"\\u0041","rcpt":"AAEC"}',
+    '{"rcpt":"AAEC"}',
+    '{}',
+  ]
+  const outcome = (read: () => object): unknown => {
+    try {
+      return read()
+    } catch (error) {
+      return (error as { reason: string }).reason
+    }
+  }
+  const pieces = [
+    '',
+    '{',
+    '}',
+    '"',
+    '"}',
+    ',"rcpt":"',
+    '"rcpt":',
+    '"kid":"l"',
+    ',',
+    'AAED',
+    '\\',
+    '\n',
+    ' ',
+    'é',
+  ]
+  const piece = fc.array(fc.constantFrom(...pieces), { maxLength: 3 }).map((some) => some.join(''))
+  const place = fc.nat(60)
+  fc.assert(
+    fc.property(fc.constantFrom(...before), place, place, piece, (text, from, count, put) => {
+      const bent = text.slice(0, from) + put + text.slice(from + count)
+      for (const each of [...before, bent]) {
+        assert.deepEqual(
+          outcome(() => parseCompact(compact(each)).header),
+          outcome(() => parseObject(each)),
+        )
+      }
+    }),
+    { numRuns: 3000 },
+  )
 })
 
 test('T001 alg none with an empty signature is refused', () => {

@@ -29,16 +29,13 @@ export function checkScope(key: KeyScope, token: ScopedClaims): void {
 
 /** `key_out_of_scope`: the key signs no such tokens, or not for such an audience. */
 export function checkKeyScope(key: KeyScope, token: ScopedClaims): void {
-  const { kid } = key
-  if (key.algorithm !== token.algorithm) throw new Refusal('key_out_of_scope', { kid })
-  if (!key.tokenTypes.includes(token.type)) throw new Refusal('key_out_of_scope', { kid })
-  // Each audience, not one: a token is good at all that it names.
-  if (
-    key.audiences !== undefined &&
-    !token.audiences.every((audience) => key.audiences?.includes(audience))
-  ) {
-    throw new Refusal('key_out_of_scope', { kid })
-  }
+  const { kid, algorithm, tokenTypes, audiences } = key
+  const isInScope =
+    token.algorithm === algorithm &&
+    tokenTypes.includes(token.type) &&
+    // Each audience, not one: a token is good at all that it names.
+    (audiences === undefined || token.audiences.every((audience) => audiences.includes(audience)))
+  if (!isInScope) throw new Refusal('key_out_of_scope', { kid })
 }
 
 /** `issuer_mismatch`, `tenant_mismatch`: the key does not speak for this issuer, or not for this tenant of it. */
@@ -47,8 +44,9 @@ export function checkIssuerScope(key: KeyScope, token: ScopedClaims): void {
   const issuerTenant = tenantOf(key.issuer, token.issuer)
   if (issuerTenant === undefined) throw new Refusal('issuer_mismatch', { kid })
   const tenant = tenantFor(key, token)
-  if (tenant === undefined || !key.tenants.includes(tenant)) throw new Refusal('tenant_mismatch', { kid })
-  if (issuerTenant !== '' && issuerTenant !== tenant) throw new Refusal('tenant_mismatch', { kid })
+  const isOwn = tenant !== undefined && key.tenants.includes(tenant)
+  if (!isOwn || (issuerTenant !== '' && issuerTenant !== tenant))
+    throw new Refusal('tenant_mismatch', { kid })
 }
 
 /**
