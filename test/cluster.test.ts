@@ -8,83 +8,29 @@ import assert from 'node:assert/strict'
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { Agent, createServer, type IncomingMessage, request, type Server } from 'node:http'
+import { Agent, createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { json, text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '@countersign/validator/eventually'
-import { verifyAcknowledgement } from '../validator/src/acknowledgement.ts'
-import { publicHalf } from '../validator/src/document.ts'
-import { readEnrolment } from '../validator/src/enrolment.ts'
 import { type Report, verifyReport } from '../validator/src/sighting.ts'
 import { createTestHolder } from '../validator/src/test-proof.ts'
-import { ask, type Edge, type EdgeOptions, startEdge, startGatewayProcess } from './edge.ts'
+import {
+  allAnswer,
+  answerOf,
+  Connections,
+  enrolmentOf,
+  numberOf,
+  start,
+  verdicts,
+  WORKERS,
+  withToken,
+  workersOf,
+} from './cluster.ts'
+import { ask, type Edge, startGatewayProcess } from './edge.ts'
 import { allGone, descendants } from './processes.ts'
-
-const WORKERS = 2
-
-async function start(t: TestContext, { config, ...options }: EdgeOptions = {}): Promise<Edge> {
-  const edge = await startEdge({ config: { workers: WORKERS, ...config }, ...options })
-  t.after(() => edge.stop())
-  return edge
-}
-
-function workersOf({ gateway }: Edge): number[] {
-  return descendants(gateway.process.pid ?? 0).map(({ pid }) => pid)
-}
-
-/** Connections of their own that stay open, so many that every worker has some. */
-class Connections {
-  readonly #agents: Agent[]
-  constructor(t: TestContext, count = 4 * WORKERS) {
-    this.#agents = Array.from({ length: count }, () => new Agent({ keepAlive: true, maxSockets: 1 }))
-    t.after(() => this.#agents.forEach((agent) => void agent.destroy()))
-  }
-
-  /** What each of them is told, one after the other. */
-  async ask(edge: Edge, headersOf: (n: number) => object, path = '/auth'): Promise<IncomingMessage[]> {
-    const answers: IncomingMessage[] = []
-    for (const [n, agent] of this.#agents.entries())
-      answers.push(await answerOf(edge.gateway.port, agent, { ...headersOf(n) }, path))
-    return answers
-  }
-}
-
-async function answerOf(
-  port: number,
-  agent: Agent | false,
-  headers: Record<string, string>,
-  path = '/auth',
-): Promise<IncomingMessage> {
-  const outgoing = request({ host: '127.0.0.1', port, path, agent, headers }).end()
-  const [answer] = (await once(outgoing, 'response')) as [IncomingMessage]
-  answer.resume()
-  await once(answer, 'end')
-  return answer
-}
-
-/** Whether as many answer as should; a worker that is new is there before it does. */
-async function allAnswer(edge: Edge): Promise<boolean> {
-  return (await numberOf(edge, 'countersign_gateway_workers').catch(() => 0)) === WORKERS
-}
-
-function verdicts(answers: readonly IncomingMessage[]): string[] {
-  return [
-    ...new Set(answers.map(({ statusCode, headers }) => `${headers['x-countersign-reason'] ?? statusCode}`)),
-  ]
-}
-
-const withToken = (token: string) => () => ({ authorization: `Bearer ${token}` })
-
-async function numberOf(edge: Edge, name: string): Promise<number> {
-  const url = `http://127.0.0.1:${edge.gateway.port}/metrics`
-  // On a connection of its own: who answered the last time may be gone.
-  const shown = await (await fetch(url, { headers: { connection: 'close' } })).text()
-  const line = shown.split('\n').find((each) => each.startsWith(`${name} `))
-  return Number(line?.split(' ').at(-1))
-}
 
 test('one process is what a gateway is unless it is told otherwise', async (t) => {
   assert.equal(workersOf(await start(t, { config: { workers: 1 } })).length, 0)
@@ -105,65 +51,6 @@ test('T118 T123: what is acknowledged every worker does: on connections that are
   assert.deepEqual(verdicts(await new Connections(t).ask(edge, withToken(token))), ['key_revoked'])
   t.diagnostic(`acknowledged by ${WORKERS} workers after ${took.toFixed(0)} ms`)
   assert.ok(took < 1000, `${took} ms`)
-})
-
-test('T118 T120 T123: a worker that hangs is not acknowledged for, until it has answered or is gone', async (t) => {
-  const edge = await start(t)
-  await edge.authority.acknowledged(1)
-  const versions = (): number[] =>
-    edge.authority.acknowledgements.map(
-      (each) => verifyAcknowledgement(each, () => enrolmentOf(edge).jwk).version,
-    )
-  const [one = 0, other = 0] = workersOf(edge)
-  // It comes to itself: then it has applied what it was told before it decides anything.
-  process.kill(one, 'SIGSTOP')
-  edge.world.setState(edge.world.keys.enterprise.kid, 'blocked')
-  edge.authority.push()
-  await delay(1500)
-  assert.deepEqual(versions(), [1], 'the other has it since long, and that is not enough')
-  const acknowledged = edge.authority.acknowledged(2)
-  process.kill(one, 'SIGCONT')
-  await acknowledged
-  assert.deepEqual(versions(), [1, 2])
-  // It does not: the kernel ends it, and what is left has applied it.
-  const connections = new Connections(t)
-  const token = edge.issue()
-  assert.deepEqual(verdicts(await connections.ask(edge, withToken(token))), ['200'])
-  process.kill(other, 'SIGSTOP')
-  const killedAt = edge.kill()
-  await delay(1500)
-  assert.deepEqual(versions(), [1, 2])
-  await edge.authority.acknowledged(3)
-  t.diagnostic(`a worker that hangs is gone after ${((performance.now() - killedAt) / 1000).toFixed(1)} s`)
-  assert.ok(!workersOf(edge).includes(other))
-  assert.match(edge.gateway.log, /"worker":2.*does not answer/)
-  await eventually(() => workersOf(edge).length === WORKERS)
-  assert.deepEqual(verdicts(await new Connections(t).ask(edge, withToken(token))), ['key_revoked'])
-})
-
-test('T115 T121: a worker that hears nothing from its primary fails closed, whatever the authority says', async (t) => {
-  // What was vouched for so long ago is believed for 20 s more.
-  const edge = await start(t, { vouchedSecondsAgo: 40 })
-  const connections = new Connections(t)
-  const token = edge.issue()
-  assert.deepEqual(verdicts(await connections.ask(edge, withToken(token))), ['200'])
-  const primary = edge.gateway.process.pid ?? 0
-  process.kill(primary, 'SIGSTOP')
-  try {
-    const stoppedAt = performance.now()
-    edge.world.now = Math.floor(Date.now() / 1000)
-    edge.authority.push()
-    while (verdicts(await connections.ask(edge, withToken(token))).join() !== 'manifest_stale') {
-      assert.ok(performance.now() - stoppedAt < 30_000)
-      await delay(250)
-    }
-    t.diagnostic(
-      `refused ${((performance.now() - stoppedAt) / 1000).toFixed(1)} s after the primary fell silent`,
-    )
-  } finally {
-    process.kill(primary, 'SIGCONT')
-  }
-  await eventually(async () => verdicts(await connections.ask(edge, withToken(token))).join() === '200')
 })
 
 test('T150: a proof that was shown at one worker is none at the next; a nonce of one is one at all', async (t) => {
@@ -479,10 +366,6 @@ function startLoad(t: TestContext, edge: Edge, token: string) {
       return { statuses, errors }
     },
   }
-}
-
-function enrolmentOf({ folder }: Edge) {
-  return publicHalf(readEnrolment('gateway', join(folder, 'enrolment.json')).privateKey)
 }
 
 function isThere(pid: number): boolean {
