@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { Command } from '@countersign/authority/client'
+import { type Command, fetchValidators } from '@countersign/authority/client'
 import { agree, type Operated, operate } from '@countersign/cli/client'
 import { createValidator, type Validator } from '@countersign/validator'
 import { type Follower, followManifest } from '@countersign/validator/follow'
@@ -167,6 +167,14 @@ export class Arena {
   /** Gives a command as an operator; settles when every validator has acknowledged what came of it. */
   async command(command: Command): Promise<Operated> {
     return operate(this.ready.authority, command)
+  }
+
+  /** Has nobody wait any more for the validators whose names begin so. */
+  async removeValidators(prefix: string): Promise<void> {
+    const { authority } = this.ready
+    const names = (await fetchValidators(authority.url)).map(({ name }) => name)
+    for (const name of names.filter((each) => each.startsWith(prefix)))
+      await agree(authority, { op: 'remove-validator', name }, 'drill')
   }
 
   /** Settles once the manifest that is followed here is as `holds` asks. */

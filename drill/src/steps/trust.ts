@@ -3,6 +3,7 @@
  * @module
  */
 
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -56,7 +57,8 @@ export const blockByHand: Step = {
   play: async (arena) => {
     const key = await arena.stealFreshKey('enterprise')
     const token = await arena.genuineToken('enterprise')
-    const crowd = await connectCrowd(arena.ready.authority, VALIDATORS)
+    const prefix = `drill-${randomUUID()}`
+    const crowd = await connectCrowd(arena.ready.authority, VALIDATORS, prefix)
     try {
       const validators = crowd.map((follower) => validatorOf(arena, follower))
       const accepted = validators.every((validator) => validator.decide(token).accepted)
@@ -71,6 +73,7 @@ export const blockByHand: Step = {
       }
     } finally {
       await Promise.all(crowd.map((follower) => follower.stop()))
+      await arena.removeValidators(prefix)
     }
   },
 }
