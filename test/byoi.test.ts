@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { startSystem } from '@countersign/cli/client'
-import { issuers, mailAudience } from '@countersign/validator/testing'
+import { issuers, mailAudience, verdictOf } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import {
   createRemoteJWKSet,
@@ -121,8 +121,7 @@ async function signIn(
 
 function judge(token: string, tokenType: 'access' | 'id', audience = mailAudience): string {
   const options = { realm: 'consumer', audience, tokenType, trust: broker.world.trust }
-  const verdict = createValidator(options).decide(token)
-  return verdict.accepted ? 'accepted' : verdict.refusal.reason
+  return verdictOf(createValidator(options).decide(token))
 }
 
 /** As a stranger verifies it, who knows the issuer's metadata and nothing else. */

@@ -17,7 +17,7 @@ import {
   type ReceiverOptions,
 } from '@countersign/validator/ssf'
 import { eventTypes } from '@countersign/validator/ssf-events'
-import { createTestKey, mailAudience } from '@countersign/validator/testing'
+import { createTestKey, mailAudience, verdictOf } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { FakeBrowser } from '../issuer/src/fake-browser.ts'
 import { authorize, exchangeCode, post, signIn } from '../issuer/src/flows.ts'
@@ -49,8 +49,7 @@ function startService(heard: (type: string) => void) {
     denials,
   })
   const verdict = (token: string): string => {
-    const decision = validator.decide(token)
-    return decision.accepted ? 'accepted' : decision.refusal.reason
+    return verdictOf(validator.decide(token))
   }
   return { receiver: createReceiver(options), verdict }
 }

@@ -15,7 +15,7 @@ import { json } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect } from 'node:tls'
-import { issuers, mailAudience, tenants } from '@countersign/validator/testing'
+import { issuers, mailAudience, tenants, verdictOf } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import type { RemoteClient } from './config.ts'
 import { operationNames } from './remote.ts'
@@ -133,8 +133,7 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
 
   function judge(token: unknown, realm = 'consumer'): string {
     const validator = createValidator({ realm, audience: mailAudience, trust: broker.world.trust })
-    const verdict = validator.decide(String(token))
-    return verdict.accepted ? 'accepted' : verdict.refusal.reason
+    return verdictOf(validator.decide(String(token)))
   }
 
   async function codeOf(answer: Promise<Answer>): Promise<unknown> {

@@ -26,7 +26,7 @@ import { createProviderKey, signAs, startFakeProvider } from './fake-provider.ts
 import { noForeignDenials } from './foreign-denials.ts'
 import { fetchFromLoopback, oidc } from './issuers.ts'
 import { type Report, type Sighting, verifyReport } from './sighting.ts'
-import { createTestKey, createTestWorld, mailAudience } from './testing.ts'
+import { createTestKey, createTestWorld, mailAudience, verdictOf } from './testing.ts'
 import { acceptWithoutReceipt } from './validator.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-connect-'))
@@ -120,7 +120,7 @@ test('T121: without an authority it starts, and refuses everything', async (t) =
 
 test('T066 T239: of the realm enterprise only bound tokens are taken, unless somebody says why not', async (t) => {
   const jkt = world.keys.consumer.kid
-  const verdictOf = async (
+  const verdictUnder = async (
     realm: 'consumer' | 'enterprise',
     claims: object,
     more: Partial<ConnectOptions>,
@@ -137,24 +137,28 @@ test('T066 T239: of the realm enterprise only bound tokens are taken, unless som
       confirmation: 'cnf' in claims ? { jkt } : undefined,
     })
     await validator.stop()
-    return decision.accepted ? 'accepted' : decision.refusal.reason
+    return verdictOf(decision)
   }
   const bound = { cnf: { jkt } }
-  assert.equal(await verdictOf('enterprise', bound, {}), 'accepted')
-  assert.equal(await verdictOf('enterprise', {}, {}), 'sender_mismatch')
-  assert.equal(await verdictOf('consumer', {}, {}), 'accepted')
-  assert.equal(await verdictOf('consumer', {}, { boundRealms: ['consumer'] }), 'sender_mismatch')
-  assert.equal(await verdictOf('enterprise', {}, { boundRealms: [] }), 'sender_mismatch', 'a list only adds')
+  assert.equal(await verdictUnder('enterprise', bound, {}), 'accepted')
+  assert.equal(await verdictUnder('enterprise', {}, {}), 'sender_mismatch')
+  assert.equal(await verdictUnder('consumer', {}, {}), 'accepted')
+  assert.equal(await verdictUnder('consumer', {}, { boundRealms: ['consumer'] }), 'sender_mismatch')
+  assert.equal(
+    await verdictUnder('enterprise', {}, { boundRealms: [] }),
+    'sender_mismatch',
+    'a list only adds',
+  )
   const warnings: string[] = []
   const hear = ({ message }: Error): void => void warnings.push(message)
   process.on('warning', hear)
   t.after(() => process.off('warning', hear))
   assert.equal(
-    await verdictOf('enterprise', {}, { [bearerAllowed]: 'until the clients can prove' }),
+    await verdictUnder('enterprise', {}, { [bearerAllowed]: 'until the clients can prove' }),
     'accepted',
   )
   assert.ok(warnings.some((warning) => /bound to nothing: until the clients can prove/.test(warning)))
-  assert.equal(await verdictOf('enterprise', {}, { [bearerAllowed]: undefined }), 'sender_mismatch')
+  assert.equal(await verdictUnder('enterprise', {}, { [bearerAllowed]: undefined }), 'sender_mismatch')
   assert.throws(() => connectValidator({ ...options, [bearerAllowed]: '' }), /bearerAllowed needs its reason/)
   assert.throws(() => connectValidator({ ...options, boundRealms: ['enterprize'] }), /requireBinding/)
 })

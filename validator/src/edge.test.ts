@@ -17,7 +17,7 @@ import { algorithms } from './jws.ts'
 import type { Sighting } from './sighting.ts'
 import { createTestHolder } from './test-proof.ts'
 import * as onNode from './test-vectors.ts'
-import { createTestKey, createTestWorld, mailAudience, type TestOrder } from './testing.ts'
+import { createTestKey, createTestWorld, mailAudience, type TestOrder, verdictOf } from './testing.ts'
 import { createValidator } from './validator.ts'
 
 type Vectors = typeof onNode
@@ -229,8 +229,7 @@ async function edgeOf({ store, refreshSeconds }: { store?: EdgeStore; refreshSec
     return { trust, validator }
   }
   const wordFor = async ({ validator }: ReturnType<typeof begin>, token: string): Promise<string> => {
-    const decision = await validator.decide(token)
-    return decision.accepted ? 'accepted' : decision.refusal.reason
+    return verdictOf(await validator.decide(token))
   }
   return { world: own, authority, problems, begin, wordFor }
 }

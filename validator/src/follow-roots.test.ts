@@ -13,7 +13,7 @@ import { type FakeAuthority, startFakeAuthority } from './fake-authority.ts'
 import { type Follower, type FollowOptions, followManifest } from './follow.ts'
 import { SplitRoots, signRoots } from './roots.ts'
 import { subtreeOf, tellRoots, withReceipt, wrongSignature } from './test-roots.ts'
-import { createTestKey, createTestWorld, mailAudience, type TestWorld } from './testing.ts'
+import { createTestKey, createTestWorld, mailAudience, type TestWorld, verdictOf } from './testing.ts'
 import { createValidator } from './validator.ts'
 
 interface Scene {
@@ -56,8 +56,7 @@ async function begin(t: TestContext, options: Partial<FollowOptions> = {}): Prom
     follower,
     problems,
     verdict: (token) => {
-      const decision = validator.decide(token)
-      return decision.accepted ? 'accepted' : decision.refusal.reason
+      return verdictOf(validator.decide(token))
     },
     settle: async () => {
       const { version } = world.publish().manifest

@@ -17,7 +17,7 @@ import { importPublicJwk } from './jws.ts'
 import type { Sighting } from './sighting.ts'
 import { createReceiver, fixedKeys, openDenials } from './ssf.ts'
 import { eventTypes, THUMBPRINT_URI } from './ssf-events.ts'
-import { createTestKey, createTestWorld, issuers, type TestWorld } from './testing.ts'
+import { createTestKey, createTestWorld, issuers, type TestWorld, verdictOf } from './testing.ts'
 import {
   acceptWithoutReceipt,
   createValidator,
@@ -91,8 +91,7 @@ async function begin(t: TestContext, change: Partial<ForeignValidatorOptions> = 
       ),
     deny: (foreign) => void world.publish(() => ({ foreign: { ...noForeignDenials, ...foreign } })),
     reasonFor: (token) => {
-      const decision = validator.decide(token)
-      return decision.accepted ? 'accepted' : decision.refusal.reason
+      return verdictOf(validator.decide(token))
     },
   }
 }

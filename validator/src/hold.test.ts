@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 import type { Refusal } from './refusal.ts'
-import { createTestKey, createTestWorld, mailAudience, tenants } from './testing.ts'
+import { createTestKey, createTestWorld, mailAudience, tenants, verdictOf } from './testing.ts'
 import { createValidator } from './validator.ts'
 
 /** A validator that hears news, over a world of its own. */
@@ -153,8 +153,7 @@ test('T201 R3: a token falls with the key and the cutoffs of what it was exchang
   const claims = { via: [{ kid: earlier.kid, iat: world.now - 100 }] }
   const exchanged = world.issue({ realm: 'enterprise', claims })
   const verdict = (): string => {
-    const decision = validator.decide(exchanged)
-    return decision.accepted ? 'accepted' : decision.refusal.reason
+    return verdictOf(validator.decide(exchanged))
   }
   const { hold, reason } = open({ claims })
   await settle()
@@ -183,8 +182,7 @@ test('T201: ancestors that are unknown, of another realm or badly written refuse
     [{ kid: world.keys.enterprise.kid, iat: world.now, more: 1 }],
     Array.from({ length: 9 }, () => ({ kid: world.keys.enterprise.kid, iat: world.now })),
   ].map((via) => {
-    const decision = validator.decide(world.issue({ realm: 'enterprise', claims: { via } }))
-    return decision.accepted ? 'accepted' : decision.refusal.reason
+    return verdictOf(validator.decide(world.issue({ realm: 'enterprise', claims: { via } })))
   })
   assert.deepEqual(reasons, ['unknown_key', 'key_out_of_scope', ...Array(5).fill('malformed')])
 })

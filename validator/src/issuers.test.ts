@@ -44,6 +44,7 @@ import {
   tenantA,
   tenantB,
 } from './test-providers.ts'
+import { verdictOf } from './testing.ts'
 import { acceptWithoutReceipt, createValidator, type ForeignValidator } from './validator.ts'
 
 const now = providerNow
@@ -284,8 +285,7 @@ async function begin(t: TestContext, row: Row): Promise<Scene> {
     token: ({ header = {}, claims = {} } = {}, by = key) =>
       signAs(by, { ...row.header, ...header }, { ...row.claims, ...claims }),
     reasonFor: (token) => {
-      const decision = validator.decide(token)
-      return decision.accepted ? 'accepted' : decision.refusal.reason
+      return verdictOf(validator.decide(token))
     },
   }
 }
@@ -360,8 +360,7 @@ test('F1 F2 T032 T084: 2023 again: a consumer key signs a token of an enterprise
   t.after(() => validator.stop())
   await validator.ready()
   const refused = (token: string): string => {
-    const decision = validator.decide(token)
-    return decision.accepted ? 'accepted' : decision.refusal.reason
+    return verdictOf(validator.decide(token))
   }
   assert.equal(refused(scene.token({}, consumerKey)), 'issuer_mismatch')
   const [seen] = sightings

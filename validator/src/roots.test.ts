@@ -24,7 +24,14 @@ import {
 } from './roots.ts'
 import { signStatement } from './statement.ts'
 import { flipped, receiptOf, subtreeOf, tellRoots, withReceipt, wrongSignature } from './test-roots.ts'
-import { createTestKey, createTestWitness, createTestWorld, mailAudience, type TestWorld } from './testing.ts'
+import {
+  createTestKey,
+  createTestWitness,
+  createTestWorld,
+  mailAudience,
+  type TestWorld,
+  verdictOf,
+} from './testing.ts'
 import { createValidator } from './validator.ts'
 
 interface Vectors {
@@ -92,8 +99,7 @@ function begin(): Scene {
     splits,
     answers,
     verdict: (token) => {
-      const decision = validator.decide(token)
-      return decision.accepted ? 'accepted' : decision.refusal.reason
+      return verdictOf(validator.decide(token))
     },
     wait: (milliseconds) => {
       clock += milliseconds

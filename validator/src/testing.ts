@@ -47,7 +47,9 @@ import {
   verifyManifest,
 } from './manifest.ts'
 import { countersign, encodeReceipt, receiptKeyId, SUBTREE_SIZE_MAX } from './receipt.ts'
+import type { Reason } from './refusal.ts'
 import { coveringStart, proveEach } from './tree.ts'
+import type { Decision } from './validator.ts'
 import { challengeOf, type Passkey } from './webauthn.ts'
 
 /** The audience of tokens in a test world, unless said otherwise. */
@@ -389,6 +391,11 @@ export function createTestWorld({ now = 1_800_000_000, identities = {} }: TestWo
       ]),
   }))
   return world
+}
+
+/** A decision in a word. */
+export function verdictOf(decision: Decision): 'accepted' | Reason {
+  return decision.accepted ? 'accepted' : decision.refusal.reason
 }
 
 /** Makes a key pair of the algorithm. */

@@ -20,6 +20,7 @@ import {
   mailAudience,
   type TestOrder,
   tenants,
+  verdictOf,
 } from './testing.ts'
 import { proveEach } from './tree.ts'
 import {
@@ -44,8 +45,7 @@ const both = createValidator({ ...usual, realm: ['consumer', 'enterprise'] })
 const fabrikamIssuer = `https://login.enterprise.example/${tenants.fabrikam}/v2.0`
 
 function verdict(validator: Validator, token: string, sender?: Sender): string {
-  const decision = validator.decide(token, sender)
-  return decision.accepted ? 'accepted' : decision.refusal.reason
+  return verdictOf(validator.decide(token, sender))
 }
 
 /** An enterprise access token with other claims or header, without receipt where it is refused before that matters. */

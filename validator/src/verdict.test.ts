@@ -14,7 +14,14 @@ import { type TrustAnchor, verifyCharter } from './charter.ts'
 import type { Confirmation } from './confirmation.ts'
 import { type TrustState, verifyManifest } from './manifest.ts'
 import { type Reason, refusals } from './refusal.ts'
-import { createTestKey, createTestWorld, mailAudience, type TestOrder, tenants } from './testing.ts'
+import {
+  createTestKey,
+  createTestWorld,
+  mailAudience,
+  type TestOrder,
+  tenants,
+  verdictOf,
+} from './testing.ts'
 import { createValidator } from './validator.ts'
 
 const reasons = Object.keys(refusals) as Reason[]
@@ -124,8 +131,7 @@ function decide({ token, question }: Case, state: TrustState = world.state): 'ac
     trust: { state, ageSeconds: () => manifest_age_seconds },
     now: () => question.now,
   })
-  const decision = validator.decide(token, { confirmation })
-  return decision.accepted ? 'accepted' : decision.refusal.reason
+  return verdictOf(validator.decide(token, { confirmation }))
 }
 
 test('a token without defect is accepted', () => {
