@@ -39,7 +39,7 @@ export async function verifyPeers(): Promise<VerifyPeers> {
   const world = createTestWorld({ now: Math.floor(Date.now() / 1000) })
   const { jwk, kid } = world.keys.consumer
   const lone = Array.from({ length: TOKENS }, () => world.issue())
-  // A broker's batches stay within windows of the log, so that a full one is one subtree.
+  // The witness signs for each window of the log, and these are to be batches that fill one.
   while (world.witness.leafHashes.length % BATCH !== 0) world.issue()
   const batch = Array.from({ length: TOKENS / BATCH }, () =>
     world.issueBatch(Array.from({ length: BATCH }, () => ({}))),
