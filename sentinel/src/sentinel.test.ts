@@ -345,7 +345,7 @@ test('T135: a log that was rolled back while the sentinel was away is an alert',
   await acting.alertOf(({ alert }) => alert.rule === 'log_inconsistent')
 })
 
-test('A3: broken glass alarms whoever listens, by the manifest alone, whatever the policy says', async (t) => {
+test('A3 T230: broken glass alarms whoever listens, by the manifest alone, whatever the policy says', async (t) => {
   const acting = await begin(t, { policy: watchOnly })
   const { world } = acting
   const until = world.now + 3600

@@ -140,7 +140,7 @@ test('F5: a manifest that fills up is a warning long before it takes no new key'
   assert.deepEqual(severityOf(3687), ['manifest_full', 'critical'])
 })
 
-test('A3: while the glass is broken it is critical, told every minute, and no longer than it lasts', () => {
+test('A3 T230: while the glass is broken it is critical, used or not, told every minute, and no longer than it lasts', () => {
   const world = createTestWorld()
   const until = world.now + 3000
   const state = world.publish(() => ({

@@ -392,7 +392,7 @@ test('a folder that is an old copy, or a token without the keys, is refused and 
   assert.equal(await codeOf(openKeystore(place)), 'key_missing')
 })
 
-test('a token that goes away while it signs fails those signatures alone, and when it is back the next ones come', {
+test('T224: a token that goes away while it signs fails those signatures alone, and when it is back the next ones come', {
   skip,
 }, async () => {
   await withKeystore(async (keystore, place) => {
@@ -417,7 +417,7 @@ test('a token that goes away while it signs fails those signatures alone, and wh
   })
 })
 
-test('a session that was closed for idling costs no signature', { skip }, async () => {
+test('T224: a session that was closed for idling costs no signature', { skip }, async () => {
   await withKeystore(async (keystore, { layer }) => {
     const key = await make(keystore)
     for (const value of [
@@ -499,7 +499,7 @@ test('a PIN that is locked, or whose next refusal would lock it, is not tried', 
   assert.equal(await codeOf(openKeystore(place)), 'pin_locked')
 })
 
-test('each thing that can be wrong with a token or its URI has a name of its own', { skip }, async () => {
+test('T224: each thing that can be wrong with a token or its URI has a name of its own', { skip }, async () => {
   const place = newPlace()
   await withKeystore(async () => {}, place)
   const at = (keystore: string): Promise<string> => codeOf(openKeystore({ ...place, keystore }))
