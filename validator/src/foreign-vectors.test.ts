@@ -470,6 +470,13 @@ const others: readonly (Change & {
     expected: 'issuer_mismatch',
   },
   {
+    about: 'its own issuer, and the tenant of an enterprise that counts too, by a key for personal accounts',
+    issuer: 'entra 2.0 with personal accounts',
+    claims: { tid: tenantA },
+    step: 12,
+    expected: 'tenant_mismatch',
+  },
+  {
     about: 'a key of another directory',
     issuer: 'entra 1.0',
     key: 'consumer',

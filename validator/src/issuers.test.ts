@@ -392,6 +392,11 @@ test('entra: personal accounts count where their tenant is named, and by their o
   })
   assert.equal(validator.validate(token()).tenant, consumerTenant)
   assert.throws(() => validator.validate(token(of(tenantA))), { reason: 'issuer_mismatch' })
+  assert.throws(
+    () => validator.validate(token({ claims: { tid: tenantA } })),
+    { reason: 'tenant_mismatch' },
+    'T084 T086: a consumer key names another tenant that is allowed as well',
+  )
   assert.deepEqual(provider.keys, [key.shown])
 })
 

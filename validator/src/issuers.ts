@@ -376,7 +376,11 @@ function preset(options: IssuerOptions, { profile, metadata, keyIssuer, ...keys 
       return {
         issuer: speaksFor,
         realm: issuer,
-        tenants,
+        // Of a template a key may speak for one issuer: then for the tenant in that alone, and no other that counts here too.
+        tenants:
+          speaksFor === issuer
+            ? tenants
+            : tenants.filter((tenant) => issuer.replace('{tenantid}', tenant) === speaksFor),
         tokenTypes: [whole.tokenType],
         audiences: undefined,
         lifetimeSecondsMax,
