@@ -126,6 +126,48 @@ test('T265: more than can wait, and what waits too long, is told to come again',
   assert.equal(await after, 14)
 })
 
+test('T266: asked for more than a module can sign, it signs all it can, and the rest hears so in bounded time', async () => {
+  // A module of 1,000 signatures a second, asked for 5,000 a second, in the time of a clock that the test moves.
+  const [perSecond, askedPerSecond, seconds] = [1000, 5000, 4]
+  const bounds = { ...limits, batchMax: 32, batchWorthwhile: 32, waitingMax: 4000, waitMillisecondsMax: 1000 }
+  let milliseconds = 0
+  let [asked, served, refused, slowest] = [0, 0, 0, 0]
+  const underWay: { readonly endsAt: number; readonly letGo: () => void }[] = []
+  const add = batch<number, number>(
+    async (requests) => {
+      const busyUntil = underWay.at(-1)?.endsAt ?? milliseconds
+      const endsAt = busyUntil + (requests.length / perSecond) * 1000
+      await new Promise<void>((letGo) => underWay.push({ endsAt, letGo }))
+      return requests
+    },
+    bounds,
+    () => milliseconds,
+  )
+  for (; milliseconds < seconds * 1000; milliseconds++) {
+    while (underWay[0] !== undefined && underWay[0].endsAt <= milliseconds) underWay.shift()?.letGo()
+    for (; asked < (milliseconds / 1000) * askedPerSecond; asked++) {
+      const since = milliseconds
+      void add(asked).then(
+        (result) => {
+          assert.equal(typeof result, 'number')
+          served++
+          slowest = Math.max(slowest, milliseconds - since)
+        },
+        ({ code, retryable }: { readonly code: string; readonly retryable: boolean }) => {
+          assert.deepEqual([code, retryable], ['rate_limited', true])
+          refused++
+        },
+      )
+    }
+    for (let turn = 0; turn < 4; turn++) await nextTurn()
+  }
+  const waiting = asked - served - refused
+  assert.ok(served > 0.98 * perSecond * seconds - 2 * bounds.batchMax, `only ${served} served`)
+  assert.ok(waiting <= bounds.waitingMax + 2 * bounds.batchMax, `${waiting} wait`)
+  assert.ok(slowest <= bounds.waitMillisecondsMax + 3 * bounds.batchMax, `${slowest} ms`)
+  assert.ok(refused > 0)
+})
+
 test('work that fails fails its own requests, and the next batch goes on', async () => {
   const add = batch<number, number>(async (requests) => {
     if (requests.includes(13)) throw new Error('unlucky')
