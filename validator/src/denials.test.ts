@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -98,6 +99,27 @@ test('R4 denials outlive a restart, and a crash in the middle of a line', async 
   assert.ok(!readFileSync(file, 'utf8').includes('torn'))
 })
 
+test('R4 a disk that is full in the middle of a line: what was not written is not acknowledged, and what comes after it is kept', () => {
+  const file = join(folder, 'full.jsonl')
+  const script = `
+    import { execFileSync } from 'node:child_process'
+    import { openDenials } from './denials.ts'
+    const limitFile = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':'])
+    const denials = openDenials({ file: process.argv[1] })
+    limitFile(100)
+    const issuer = 'https://issuer.example'
+    const add = (session) => denials.add({ issuer, session, before: 2e9 }).then(() => true, () => false)
+    const kept = [await add('a'), await add('b'), await add('c')]
+    limitFile('unlimited')
+    console.log(JSON.stringify([...kept, await add('d')]))`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script, file], {
+    cwd: import.meta.dirname,
+    encoding: 'utf8',
+  })
+  assert.equal(stdout, '[true,false,false,true]\n', stderr)
+  assert.equal(openDenials({ file }).count, 4, 'those that were not acknowledged held all the same')
+})
+
 test('a file that cannot be read as it was written is not taken for an empty one', () => {
   const file = join(folder, 'broken.jsonl')
   for (const line of [
@@ -124,8 +146,9 @@ test('the file is written anew before it grows without end', async () => {
 
 test('past the bound old denials go first, and then more is denied rather than less', async () => {
   const denials = openDenials({ entriesMax: 10, now: () => now })
+  const days = 24 * 3600
   for (let at = 0; at < 10; at++)
-    await denials.add({ issuer, session: `old-${at}`, before: now - 24 * 3600 - 1 })
+    await denials.add({ issuer, session: `old-${at}`, before: now - 30 * days - 1 })
   await denials.add({ issuer, kid: 'k' })
   assert.equal(denials.count, 1)
   for (let at = 0; at < 20; at++) await denials.add({ issuer, session: `new-${at}`, before: now + 1 })
@@ -139,6 +162,28 @@ test('past the bound old denials go first, and then more is denied rather than l
     denials.reasonFor({ issuer, kid: 'k', subject: '', session: '', issuedAt: now + 9 }),
     'key_revoked',
   )
+})
+
+test('T220 an issuer that denies without end has no effect on the tokens of another, and is bounded even where it names keys', async () => {
+  const other = 'https://other.example'
+  const denials = openDenials({ entriesMax: 10, now: () => now })
+  await denials.add({ issuer: other, session: 'session-1', before: now + 1 })
+  for (let at = 0; at < 30; at++) await denials.add({ issuer, session: `session-${at}`, before: now + 1 })
+  for (let at = 0; at < 30; at++) await denials.add({ issuer, kid: `key-${at}` })
+  assert.ok(denials.count <= 22)
+  const ask = (from: string, session: string, key = 'other') =>
+    denials.reasonFor({ issuer: from, kid: key, subject: undefined, session, issuedAt: now })
+  assert.equal(ask(other, 'session-1'), 'issued_before_cutoff')
+  assert.equal(ask(other, 'session-2'), undefined)
+  for (let at = 0; at < 30; at++) assert.ok(ask(issuer, 'never named', `key-${at}`))
+})
+
+test('a denial that a token of a longer life may still be from is not forgotten for room', async () => {
+  const denials = openDenials({ entriesMax: 2, now: () => now })
+  const yesterday = now - 25 * 3600
+  for (const session of ['a', 'b', 'c']) await denials.add({ issuer, session, before: yesterday })
+  const token = { issuer, kid: 'k', subject: undefined, session: 'a', issuedAt: yesterday - 1 }
+  assert.equal(denials.reasonFor(token), 'issued_before_cutoff')
 })
 
 test('V1 denials that cannot be asked are refused when the validator is made', () => {

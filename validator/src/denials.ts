@@ -11,7 +11,7 @@
  * @module
  */
 
-import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type JsonObject, type JsonValue, parseObject } from './json.ts'
 import { Refusal } from './refusal.ts'
@@ -56,6 +56,7 @@ export interface Denials extends DenialSource {
 export interface DenialsOptions {
   /** Keeps them over a restart. Left out: a restart forgets them, and tokens from before are good again. */
   readonly file?: string | undefined
+  /** How many of each issuer are kept apart. */
   readonly entriesMax?: number | undefined
   /** How long after `before` a token from before it may still live. */
   readonly tokenSecondsMax?: number | undefined
@@ -64,8 +65,8 @@ export interface DenialsOptions {
 }
 
 const ENTRIES_MAX = 100_000
-/** What a charter may allow at most. */
-const TOKEN_SECONDS_MAX = 24 * 3600
+/** What a preset of another issuer may be told to allow at most; a charter may less. */
+const TOKEN_SECONDS_MAX = 30 * 24 * 3600
 /** Lines that say nothing any more, beside as many as there are denials, before the file is written anew. */
 const STALE_LINES_MAX = 256
 
@@ -92,32 +93,60 @@ export function openDenials(options: DenialsOptions = {}): Denials {
       held.add(denial, now())
       // Also where it changes nothing: what came before may hold and not have been written.
       if (file === undefined || descriptor === undefined) return
-      if (lines > 2 * held.count + STALE_LINES_MAX) {
+      const linesBefore = lines
+      // Where this fails, nobody knows how much of it is in the file: the next one begins another.
+      lines = Number.POSITIVE_INFINITY
+      if (linesBefore > 2 * held.count + STALE_LINES_MAX) {
         const fresh = rewrite(file, held)
         closeSync(descriptor)
         descriptor = fresh
         lines = held.count
         return
       }
-      writeSync(descriptor, `${JSON.stringify(denial)}\n`)
+      writeFileSync(descriptor, `${JSON.stringify(denial)}\n`)
       fsyncSync(descriptor)
-      lines++
+      lines = linesBefore + 1
     },
   }
 }
 
+/** By issuer, so that one which denies without end has no effect on the others. */
 class Held {
   readonly #entriesMax: number
   readonly #tokenSecondsMax: number
-  /** Keys: nothing makes one good again. */
-  readonly #keys = new Map<string, Denial>()
-  /** By issuer and name, the time before which nothing counts. */
-  readonly #times = new Map<string, Denial & { readonly before: number }>()
+  readonly #issuers = new Map<string, HeldOfIssuer>()
 
   constructor(entriesMax: number, tokenSecondsMax: number) {
     this.#entriesMax = entriesMax
     this.#tokenSecondsMax = tokenSecondsMax
   }
+
+  get count(): number {
+    return [...this.#issuers.values()].reduce((count, held) => count + held.count, 0)
+  }
+
+  all(): readonly Denial[] {
+    return [...this.#issuers.values()].flatMap((held) => held.all())
+  }
+
+  reasonFor(token: Deniable): DenialReason | undefined {
+    return this.#issuers.get(token.issuer)?.reasonFor(token)
+  }
+
+  add(denial: Denial, now: number): void {
+    const held = this.#issuers.get(denial.issuer) ?? new HeldOfIssuer()
+    this.#issuers.set(denial.issuer, held)
+    held.add(denial)
+    if (held.count > this.#entriesMax)
+      held.shrink(denial.issuer, now - this.#tokenSecondsMax, this.#entriesMax)
+  }
+}
+
+class HeldOfIssuer {
+  /** Keys: nothing makes one good again. */
+  readonly #keys = new Map<string, Denial>()
+  /** By name, the time before which nothing counts. */
+  readonly #times = new Map<string, Denial & { readonly before: number }>()
 
   get count(): number {
     return this.#keys.size + this.#times.size
@@ -127,48 +156,49 @@ class Held {
     return [...this.#keys.values(), ...this.#times.values()]
   }
 
-  reasonFor({ issuer, kid, subject, session, issuedAt }: Deniable): DenialReason | undefined {
-    if (this.count === 0) return undefined
-    if (this.#keys.has(nameOf('kid', issuer, kid))) return 'key_revoked'
+  reasonFor({ kid, subject, session, issuedAt }: Deniable): DenialReason | undefined {
+    if (this.#keys.has(kid)) return 'key_revoked'
     const isBefore = (kind: string, name: string | undefined): boolean =>
-      name !== undefined && issuedAt < (this.#times.get(nameOf(kind, issuer, name))?.before ?? 0)
+      name !== undefined && issuedAt < (this.#times.get(nameOf(kind, name))?.before ?? 0)
     return isBefore('session', session) || isBefore('subject', subject) || isBefore('issuer', '')
       ? 'issued_before_cutoff'
       : undefined
   }
 
-  add(denial: Denial, now: number): void {
+  add(denial: Denial): void {
     if ('kid' in denial) {
-      this.#keys.set(nameOf('kid', denial.issuer, denial.kid), denial)
-    } else {
-      const name = timeNameOf(denial)
-      if (denial.before > (this.#times.get(name)?.before ?? 0)) this.#times.set(name, denial)
+      this.#keys.set(denial.kid, denial)
+      return
     }
-    if (this.count > this.#entriesMax) this.#shrink(now)
+    const name = timeNameOf(denial)
+    if (denial.before > (this.#times.get(name)?.before ?? 0)) this.#times.set(name, denial)
   }
 
-  /** What no living token can be from goes first; then each issuer's many become one. */
-  #shrink(now: number): void {
-    for (const [name, { before }] of this.#times)
-      if (before < now - this.#tokenSecondsMax) this.#times.delete(name)
-    if (this.count <= this.#entriesMax) return
-    const latest = new Map<string, number>()
-    for (const { issuer, before } of this.#times.values())
-      latest.set(issuer, Math.max(before, latest.get(issuer) ?? 0))
+  /** What no living token can be from goes first; then the many become one. */
+  shrink(issuer: string, deadBefore: number, entriesMax: number): void {
+    for (const [name, { before }] of this.#times) if (before < deadBefore) this.#times.delete(name)
+    if (this.count <= entriesMax) return
+    let latest = 0
+    for (const { before } of this.#times.values()) latest = Math.max(latest, before)
+    // So many keys have no name in common but the issuer's, for good.
+    if (this.#keys.size > entriesMax) {
+      this.#keys.clear()
+      latest = Number.MAX_SAFE_INTEGER
+    }
     this.#times.clear()
-    for (const [issuer, before] of latest) this.#times.set(nameOf('issuer', issuer, ''), { issuer, before })
+    this.#times.set(nameOf('issuer', ''), { issuer, before: latest })
   }
 }
 
 /** No name can be made to look like another: lengths are told by JSON's quotes. */
-function nameOf(kind: string, issuer: string, name: string): string {
-  return JSON.stringify([kind, issuer, name])
+function nameOf(kind: string, name: string): string {
+  return JSON.stringify([kind, name])
 }
 
 function timeNameOf(denial: Denial): string {
-  if ('session' in denial) return nameOf('session', denial.issuer, denial.session)
-  if ('subject' in denial) return nameOf('subject', denial.issuer, denial.subject)
-  return nameOf('issuer', denial.issuer, '')
+  if ('session' in denial) return nameOf('session', denial.session)
+  if ('subject' in denial) return nameOf('subject', denial.subject)
+  return nameOf('issuer', '')
 }
 
 /** A line that was cut short by a crash was never acknowledged, and is the last. */
@@ -211,12 +241,24 @@ function readText(value: JsonValue | undefined): string {
 function rewrite(file: string, held: Held): number {
   const draft = `${file}.new`
   const descriptor = openSync(draft, constants.O_CREAT | constants.O_TRUNC | constants.O_WRONLY, 0o600)
-  const text = held.all().map((denial) => `${JSON.stringify(denial)}\n`)
-  writeSync(descriptor, text.join(''))
-  fsyncSync(descriptor)
-  renameSync(draft, file)
-  const folder = openSync(dirname(file), 'r')
-  fsyncSync(folder)
-  closeSync(folder)
-  return descriptor
+  try {
+    const text = held.all().map((denial) => `${JSON.stringify(denial)}\n`)
+    writeFileSync(descriptor, text.join(''))
+    fsyncSync(descriptor)
+    renameSync(draft, file)
+    syncFolder(dirname(file))
+    return descriptor
+  } catch (error) {
+    closeSync(descriptor)
+    throw error
+  }
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, 'r')
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
 }
