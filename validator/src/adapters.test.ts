@@ -67,6 +67,9 @@ interface App {
 const frameworks: Readonly<Record<string, (guards: Guards) => Promise<App>>> = {
   express: (guards) => serveExpress(guards, forExpress.protect),
   'express by next(error)': (guards) => serveExpress(guards, forExpress.protectOrNext),
+  'express as of 4': (guards) => serveExpress(guards, awaitedByNobody(forExpress.protect)),
+  'express as of 4 by next(error)': (guards) =>
+    serveExpress(guards, awaitedByNobody(forExpress.protectOrNext)),
   fastify: async ({ any, send, admin }) => {
     const { protect } = forFastify
     const app = fastify({ http: headersMax })
@@ -253,6 +256,14 @@ async function serveExpress({ any, send, admin }: Guards, protect: typeof forExp
   }
   app.use(onError)
   return listening(createServer(headersMax, app), errors)
+}
+
+/** Express 4 drops the promise that middleware gives back. */
+function awaitedByNobody(protect: typeof forExpress.protect): typeof forExpress.protect {
+  return (guard, handler) => {
+    const middleware = protect(guard, handler)
+    return async (asked, answer, next) => void middleware(asked, answer, next)
+  }
 }
 
 async function serveNode(

@@ -1,5 +1,5 @@
 /**
- * The guard as middleware of Express 5:
+ * The guard as middleware of Express, 5 or 4:
  *
  *     app.use(protect(guard))                                                   // everything below needs a good token
  *     app.get('/me', protect(guard, (request, response) => response.json(request.token.claims)))
@@ -26,11 +26,10 @@ export function protect<Asked extends Request = Request, Answer extends Response
   guard: Guard,
   handler: Handler<Asked, Answer> = goOn,
 ): Middleware<Asked, Answer> {
-  return async (request, response, next) => {
+  return passingOn(async (request, response, next) => {
     const guarded = await admitOrRefuse(guard, request, response, known(request))
-    // Given back, so that Express awaits it.
     return guarded && handler(guarded, response, next)
-  }
+  })
 }
 
 /**
@@ -41,12 +40,12 @@ export function protectOrNext<Asked extends Request = Request, Answer extends Re
   guard: Guard,
   handler: Handler<Asked, Answer> = goOn,
 ): Middleware<Asked, Answer> {
-  return async (request, response, next) => {
+  return passingOn(async (request, response, next) => {
     const admission = await guard.admit(readIncoming(request, known(request)))
     if (!admission.admitted) return next(new RequestRefused(admission.denial))
     response.set({ ...admission.headers })
     return handler(Object.assign(request, { token: admission.token }), response, next)
-  }
+  })
 }
 
 /** Why a request is refused, and what `protect` would have answered. Its message may be shown; that of its cause is for the log. */
@@ -65,6 +64,17 @@ export class RequestRefused extends Error {
     this.reason = reason
     this.headers = headers
     this.body = body
+  }
+}
+
+/** Express 4 waits for nobody, and to either a failure that is nothing is none. */
+function passingOn<Asked, Answer>(serve: Middleware<Asked, Answer>): Middleware<Asked, Answer> {
+  return async (request, response, next) => {
+    try {
+      return await serve(request, response, next)
+    } catch (error) {
+      return next(error || new Error('a handler failed without saying how'))
+    }
   }
 }
 
