@@ -10,8 +10,10 @@ import { type ApprovalTarget, approve, writeApproval } from '@countersign/valida
 import type { Enrolment } from '@countersign/validator/enrolment'
 import { createProviderKey, signAs, startFakeProvider } from '@countersign/validator/fake-provider'
 import { type Follower, followManifest } from '@countersign/validator/follow'
+import { FOREIGN_COUNT_MAX, noForeignDenials } from '@countersign/validator/foreign-denials'
 import { entra, fetchFromLoopback } from '@countersign/validator/issuers'
 import { acceptWithoutReceipt, createValidator } from '@countersign/validator/validator'
+import { cutOffForeign } from './foreign.ts'
 import { startTestAuthority, type TestAuthority } from './testing.ts'
 
 const iss = 'https://login.microsoftonline.com/{tenantid}/v2.0'
@@ -163,13 +165,41 @@ test('a cutoff of an issuer that is not ours reaches it, a tenant or a subject, 
   const cut = (change: object) =>
     authority.command({ op: 'cutoff', iss, reason: 'incident', before, ...change })
   await cut({ tenant: 'tenant-1' })
-  await cut({ tenant: 'tenant-1', sub: 'person' })
+  await cut({ tenant: 'tenant-2', sub: 'person' })
   assert.equal((await cut({ tenant: 'tenant-1', before: before - 10 })).body['changed'], false)
   assert.equal((await cut({ before: before + 3600 })).body['error'], 'command_malformed')
   assert.deepEqual(authority.manifest.foreign.cutoffs, [
     { issuer: iss, tenant: 'tenant-1', before },
-    { issuer: iss, tenant: 'tenant-1', subject: 'person', before },
+    { issuer: iss, tenant: 'tenant-2', subject: 'person', before },
   ])
+  assert.equal(
+    (await cut({ tenant: 'tenant-1', sub: 'person' })).body['changed'],
+    false,
+    'it is cut off already',
+  )
+  await cut({})
+  assert.deepEqual(authority.manifest.foreign.cutoffs, [{ issuer: iss, before }], 'it reaches the others')
+})
+
+test('where a manifest has no room for another cutoff of theirs, a wider one takes the place of those that it reaches', () => {
+  const cutoffs = Array.from({ length: FOREIGN_COUNT_MAX }, (_, nth) => {
+    return { issuer: iss, subject: `person-${nth}`, before: nth }
+  })
+  const cut = (change: object) => {
+    const command = {
+      op: 'cutoff',
+      iss,
+      reason: 'incident',
+      by: 'olga',
+      iat: 5000,
+      jti: 'a',
+      ...change,
+    } as const
+    return cutOffForeign({ ...noForeignDenials, cutoffs }, command, 5000).cutoffs
+  }
+  assert.throws(() => cut({ sub: 'another' }), { code: 'command_malformed' })
+  assert.deepEqual(cut({}), [{ issuer: iss, before: 5001 }])
+  assert.equal(cut({ before: 1000 }).length, FOREIGN_COUNT_MAX - 1000, 'what reaches further than it stays')
 })
 
 test('a command about an issuer that is not ours says what has a meaning there, and nothing else', async (t) => {

@@ -11,6 +11,7 @@ import {
   type ForeignCutoff,
   type ForeignDenials,
   isOf,
+  reaches,
 } from '@countersign/validator/foreign-denials'
 import { fitsIssuer } from '@countersign/validator/scope'
 import type { AuthorisedCommand } from './command.ts'
@@ -42,7 +43,7 @@ export function blockForeign(
   return { ...foreign, blocked: [...foreign.blocked, { issuer, kid, at: now, reason, by }] }
 }
 
-/** A cutoff only moves forward: the later one of two for the same tokens stays. */
+/** A cutoff only moves forward, and takes the place of all that it reaches: where there is no more room, a wider one makes some. */
 export function cutOffForeign(
   foreign: ForeignDenials,
   { iss: issuer = '', tenant, sub, before = -1 }: AuthorisedCommand,
@@ -57,9 +58,8 @@ export function cutOffForeign(
     ...(sub !== undefined && { subject: sub }),
     before: until,
   }
-  const same = foreign.cutoffs.find((other) => nameOf(other) === nameOf(cutoff))
-  if (same !== undefined && same.before >= until) return foreign
-  const others = foreign.cutoffs.filter((other) => other !== same)
+  if (foreign.cutoffs.some((other) => reaches(other, cutoff))) return foreign
+  const others = foreign.cutoffs.filter((other) => !reaches(cutoff, other))
   checkRoom(others)
   return { ...foreign, cutoffs: [...others, cutoff] }
 }
@@ -87,8 +87,4 @@ export function liftForeign(
 function checkRoom(list: readonly unknown[]): void {
   if (list.length < FOREIGN_COUNT_MAX) return
   throw new Denial('command_malformed', `a manifest denies at most ${FOREIGN_COUNT_MAX} of them`)
-}
-
-function nameOf({ issuer, tenant, subject }: ForeignCutoff): string {
-  return JSON.stringify([issuer, tenant, subject])
 }
