@@ -66,6 +66,17 @@ test('T252 a token that is shown again is watched once; nobody is answered for w
   assert.equal(kicker.watched, 1)
 })
 
+test('T252 a name that the mail server would read as an address is put out as a name', async () => {
+  const { now } = world
+  const names = ['1234567', '192.0.2.7', '0x1F', '1.2.3.4.5', 'face', '7-up']
+  for (const sub of names) kicker.watch(validator.validate(world.issue({ claims: { sub, exp: now + 60 } })))
+  kicked.length = 0
+  world.now += 120
+  while (new Set(kicked).size < names.length) await once(dovecot, 'kick')
+  world.now = now
+  assert.deepEqual([...new Set(kicked)].sort(), ['0x1?', '1.2.3.4.5', '123456?', '192.0.2.?', '7-up', 'face'])
+})
+
 test('T252 T254 a killed key puts out its people, as soon as the mail server can be asked, and once more', async () => {
   kicker.watch(validator.validate(world.issue({ claims: { sub: 'user-2' } })))
   kicked.length = 0

@@ -48,6 +48,14 @@ const SECOND_KICK_MILLISECONDS = 2000
 /** As Dovecot takes names unless told otherwise, and without the `*` and `?` that would stand for others. */
 const username = /^[A-Za-z0-9._@+-]{1,256}$/
 
+/** What `inet_aton` takes for an address: `192.0.2.7`, and `1234567` as well. */
+const addressLike = /^\d[\dA-Fa-fXx]*(?:\.\d[\dA-Fa-fXx]*){0,3}$/
+
+/** Dovecot puts out an address where a mask is one; with a `?` it is a name, and some that differ in one character go with it. */
+function maskOf(name: string): string {
+  return addressLike.test(name) ? name.replace(/.$/, '?') : name
+}
+
 /** Ends every session that is open now, and then those whose tokens end. */
 export function createKicker({ target, validator, onProblem }: KickerOptions): Kicker {
   const holds = new Map<string, Hold>()
@@ -64,7 +72,7 @@ export function createKicker({ target, validator, onProblem }: KickerOptions): K
     holds.set(id, hold)
     hold.signal.addEventListener('abort', () => {
       holds.delete(id)
-      void kick(name)
+      void kick(maskOf(name))
     })
     return true
   }
