@@ -1,6 +1,7 @@
 /**
- * The keys of a foreign transmitter, from its `jwks_uri` (RFC 7517). A name that is not known has them fetched once in 30
- * seconds, whoever asks (V4); a set that comes takes the place of the one before, and where none comes the old one stays.
+ * The keys of a foreign transmitter, from its `jwks_uri` (RFC 7517), asked for when a SET comes: for a name that is not known
+ * once in 30 seconds, whoever asks (V4), and for one that is when the set is 10 minutes old. A set that comes takes the place of
+ * the one before, and where none comes the old one stays.
  * @module
  */
 
@@ -22,36 +23,40 @@ export interface TransmitterKeysOptions {
 }
 
 const FETCH_MILLISECONDS_MIN = 30_000
+/** What its owner has removed counts no longer than this. */
+const AGE_MILLISECONDS_MAX = 600_000
 const KEYS_MAX = 100
 
-/** Follows the key set of a transmitter, asked for again when a SET names a key that is not in it. */
+/** Follows the key set of a transmitter, asked for again when a SET names a key that is not in it, or when it is old. */
 export function followKeys({
   jwksUri,
   monotonic = () => performance.now(),
 }: TransmitterKeysOptions): TransmitterKeys {
   const url = new URL(jwksUri)
   let keys: ReadonlyMap<string, KeyObject> = new Map()
-  let fetchedAt = Number.NEGATIVE_INFINITY
+  let [fetchedAt, askedAt] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
   let fetching: Promise<void> | undefined
 
   async function fetchKeys(): Promise<void> {
-    fetchedAt = monotonic()
+    askedAt = monotonic()
+    const startedAt = askedAt
     const set = await fetchObject(url, new AbortController().signal, [
       'application/json',
       'application/jwk-set+json',
     ])
     keys = readKeys(set['keys'])
+    fetchedAt = startedAt
   }
 
   return {
     keyOf: async (kid) => {
       const known = keys.get(kid)
-      if (known !== undefined) return known
-      if (fetching === undefined && monotonic() - fetchedAt < FETCH_MILLISECONDS_MIN) return undefined
+      if (known !== undefined && monotonic() - fetchedAt < AGE_MILLISECONDS_MAX) return known
+      if (fetching === undefined && monotonic() - askedAt < FETCH_MILLISECONDS_MIN) return known
       fetching ??= fetchKeys().finally(() => {
         fetching = undefined
       })
-      await fetching
+      await (known === undefined ? fetching : fetching.catch(() => {}))
       return keys.get(kid)
     },
   }

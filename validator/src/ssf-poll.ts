@@ -19,7 +19,10 @@ export interface PollOptions {
   readonly eventsMax?: number | undefined
   /** A request failed, or a SET was refused or could not be acted on. Polling goes on by itself. */
   readonly onProblem?: ((problem: Error) => void) | undefined
-  /** Each failure in a row doubles the time that a retry waits, beginning here, to thirty times as much. */
+  /**
+   * Each failure in a row doubles the time that a retry waits, beginning here, to thirty times as much. A transmitter that
+   * has nothing to send and does not keep the request waiting is asked again after so long too.
+   */
   readonly retryMilliseconds?: number | undefined
 }
 
@@ -28,6 +31,9 @@ export interface Polling {
   /** Says what was taken last, and ends. */
   stop(): Promise<void>
 }
+
+/** Something was taken; nothing was; or something has to come again. */
+type Outcome = 'acted' | 'idle' | 'failed'
 
 /** More than a transmitter keeps a request waiting. */
 const WAIT_MILLISECONDS_MAX = 60_000
@@ -56,37 +62,39 @@ export function pollTransmitter(options: PollOptions): Polling {
     return answer
   }
 
-  /** Says whether everything could be acted on. */
-  async function poll(): Promise<boolean> {
+  async function poll(): Promise<Outcome> {
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(WAIT_MILLISECONDS_MAX)])
     const { sets } = await ask({ maxEvents: eventsMax, returnImmediately: false }, signal)
     if (!isObject(sets)) throw new DeliveryFault('the transmitter answers something else than SETs')
+    let outcome: Outcome = 'idle'
     for (const [jti, token] of Object.entries(sets)) {
       try {
         await receiver.receive(String(token))
         taken.push(jti)
+        outcome = 'acted'
       } catch (error) {
         onProblem?.(error as Error)
         // Whatever comes after it in the stream waits with it.
-        if (!(error instanceof SetRefusal)) return false
+        if (!(error instanceof SetRefusal)) return 'failed'
         refused[jti] = { err: error.code, description: error.message }
       }
     }
-    return true
+    return outcome
   }
 
   const polling = (async () => {
     for (let failures = 0; !stopping.signal.aborted; ) {
-      try {
-        failures = (await poll()) ? 0 : failures + 1
-      } catch (error) {
-        if (stopping.signal.aborted) return
-        failures++
-        onProblem?.(error as Error)
-      }
-      const growth = Math.min(RETRY_GROWTH_MAX, 2 ** (failures - 1))
-      if (failures > 0)
-        await delay(retryMilliseconds * growth, undefined, { signal: stopping.signal }).catch(() => {})
+      const askedAt = performance.now()
+      const outcome = await poll().catch((error): Outcome => {
+        if (!stopping.signal.aborted) onProblem?.(error as Error)
+        return 'failed'
+      })
+      failures = outcome === 'failed' ? failures + 1 : 0
+      if (outcome === 'acted') continue
+      const waited = failures > 0 ? 0 : performance.now() - askedAt
+      const growth = Math.min(RETRY_GROWTH_MAX, 2 ** Math.max(0, failures - 1))
+      const pause = Math.max(0, retryMilliseconds * growth - waited)
+      await delay(pause, undefined, { signal: stopping.signal }).catch(() => {})
     }
   })()
 

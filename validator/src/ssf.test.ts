@@ -293,6 +293,17 @@ test('T215 a verification counts with the state that was asked for, once', async
   assert.equal(await push(receiver, verification({ state: 'a' })), '202')
   assert.equal(await push(receiver, verification({ state: 'a' })), 'invalid_state')
   assert.equal(await push(receiver, verification({})), '202', 'the transmitter may verify by itself')
+
+  let isBroken = true
+  const failing = receiverWith({
+    onEvent: () => {
+      if (isBroken) throw new Error('not now')
+    },
+  }).receiver
+  failing.expectVerification('c')
+  assert.equal(await push(failing, verification({ state: 'c' })), '503')
+  isBroken = false
+  assert.equal(await push(failing, verification({ state: 'c' })), '202', 'it was to be sent again')
 })
 
 test('what cannot be acted on is to be sent again, and then counts', async () => {
@@ -377,6 +388,63 @@ test('V4 keys are fetched once for a name that is not known, and kept where they
       assert.equal(await push(receiver, makeSet()), 'invalid_key', 'what is gone from the set is gone')
     },
   )
+})
+
+test('V4 a key that the transmitter removed counts for 10 minutes at most, though nobody names another, and longer only while no set comes', async () => {
+  let keys: object[] = [jwk]
+  let fetched = 0
+  let isAway = false
+  let clock = 0
+  await withTransmitter(
+    () => {
+      fetched++
+      return isAway ? 503 : { keys }
+    },
+    async (origin) => {
+      const followed = followKeys({ jwksUri: `${origin}/jwks`, monotonic: () => clock })
+      const { receiver } = receiverWith({ keys: followed })
+      assert.equal(await push(receiver, makeSet()), '202')
+      keys = []
+      clock = 599_999
+      assert.equal(await push(receiver, makeSet()), '202')
+      assert.equal(fetched, 1)
+      isAway = true
+      clock = 600_000
+      for (let count = 0; count < 3; count++) assert.equal(await push(receiver, makeSet()), '202')
+      assert.equal(fetched, 2)
+      isAway = false
+      clock = 630_000
+      assert.equal(await push(receiver, makeSet()), 'invalid_key')
+      assert.equal(fetched, 3)
+    },
+  )
+})
+
+test('a transmitter that keeps no request waiting is not asked without end, nor one that sends what was refused again and again', async () => {
+  for (const sets of [{}, { bad: 'no SET' }]) {
+    const third = Promise.withResolvers<void>()
+    let asked = 0
+    await withTransmitter(
+      () => {
+        if (++asked === 3) third.resolve()
+        return { sets }
+      },
+      async (origin) => {
+        const startedAt = performance.now()
+        const polling = pollTransmitter({
+          endpoint: `${origin}/poll`,
+          accessToken: () => 'token',
+          receiver: receiverWith().receiver,
+          retryMilliseconds: 100,
+        })
+        await third.promise
+        const milliseconds = performance.now() - startedAt
+        await polling.stop()
+        // A timer may be a millisecond early.
+        assert.ok(milliseconds >= 198, `the third request came after ${milliseconds} ms`)
+      },
+    )
+  }
 })
 
 test('T214 polled SETs are acknowledged with the next request, refused ones by name, and failed ones come again', async () => {

@@ -85,24 +85,22 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const audiences = readAudiences(options.audience)
   const now = options.now ?? (() => Date.now() / 1000)
   const seen = new BoundedCache<true>(REMEMBERED_MAX)
-  const expected = new Set<string>()
+  const expected = new Set<JsonValue | undefined>()
 
   async function receive(token: string): Promise<void> {
     const set = await verifySet(token, { issuer, audiences, keyOf: keys.keyOf, now })
     // Sent again, since our answer was lost, or replayed: either way it was acted on.
     if (seen.get(set.jti) !== undefined) return
-    if (set.event.type === eventTypes.verification) checkState(set.event.payload['state'])
+    const state = set.event.type === eventTypes.verification ? set.event.payload['state'] : undefined
+    // Without a state it was not asked for: the transmitter may send one whenever it likes.
+    if (state !== undefined && !expected.has(state))
+      throw new SetRefusal('invalid_state', 'the state is not one that was asked for')
     const denial = denialFor(set, options)
     if (denial !== undefined) await denials.add(denial)
     await onEvent?.(set)
+    // Only now: what comes again, since this failed, has to find it.
+    expected.delete(state)
     seen.set(set.jti, true)
-  }
-
-  /** Without a state it was not asked for: the transmitter may send one whenever it likes. */
-  function checkState(state: JsonValue | undefined): void {
-    if (state === undefined) return
-    if (typeof state !== 'string' || !expected.delete(state))
-      throw new SetRefusal('invalid_state', 'the state is not one that was asked for')
   }
 
   return {
