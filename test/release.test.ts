@@ -125,6 +125,41 @@ test('release: the README compiles there, and its test says what it says', () =>
   assert.deepEqual(told.trim().split('\n'), said)
 })
 
+const everyEntryDecides = {
+  decided: ['user-1', 'receipt_missing', 'malformed'],
+  thrown: 'malformed',
+  made: true,
+  later: ['user-1', '401', 'user-1', 'receipt_missing'],
+  entries: ['function', 'function', 'function', 'function'],
+}
+
+test(`release: every entry does without what came to Node after ${NODE_OLDEST}, which its types tell nothing of`, () => {
+  compileOnce()
+  const removal = encodeURIComponent(`
+    for (const each of [Blob, Request, Response]) delete each.prototype.bytes
+    delete URL.parse
+    delete globalThis.URLPattern
+    delete globalThis.WebSocket
+    delete globalThis.navigator
+  `)
+  const told = execFileSync(
+    process.execPath,
+    ['--import', `data:text/javascript,${removal}`, join(project, 'out/entries.js')],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+  )
+  assert.deepEqual(JSON.parse(told), everyEntryDecides)
+})
+
+test('release: who writes CommonJS requires every entry', () => {
+  const names = Object.keys(entries).map((path) => path.replace('.', '@countersign/validator'))
+  const script = `console.log(${JSON.stringify(names)}.every((name) => Object.keys(require(name)).length > 0))`
+  const told = execFileSync(process.execPath, ['--input-type=commonjs', '--eval', script], {
+    cwd: project,
+    encoding: 'utf8',
+  })
+  assert.equal(told.trim(), 'true')
+})
+
 for (const { path, version } of nodes()) {
   test(`release: on Node ${version} every entry is there and decides`, () => {
     compileOnce()
@@ -132,13 +167,7 @@ for (const { path, version } of nodes()) {
     const told = JSON.parse(
       execFileSync(path, script, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
     )
-    assert.deepEqual(told, {
-      decided: ['user-1', 'receipt_missing', 'malformed'],
-      thrown: 'malformed',
-      made: true,
-      later: ['user-1', '401', 'user-1', 'receipt_missing'],
-      entries: ['function', 'function', 'function', 'function'],
-    })
+    assert.deepEqual(told, everyEntryDecides)
   })
 
   test(`release: on Node ${version} an edge function decides by a running authority, with WebCrypto alone or Node's`, async (context) => {

@@ -20,6 +20,7 @@ import type { TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import { type Algorithm, algorithms, type ImportedKey, importPublicJwk, type PublicJwk } from './jws.ts'
 import { Members } from './members.ts'
+import { parseUrl } from './url.ts'
 import type { Passkey } from './webauthn.ts'
 
 /** A person who may approve: `id` is their name in records, `jwk` the key they approve with, `webauthn` if it is a passkey. */
@@ -241,7 +242,7 @@ function readPasskey(members: Members): Passkey {
   const origins = members.set('origins', /^.{1,512}$/u)
   members.end()
   for (const origin of origins) {
-    const url = URL.parse(origin)
+    const url = parseUrl(origin)
     const isWithin = url !== null && (url.hostname === rpId || url.hostname.endsWith(`.${rpId}`))
     if (!isWithin || url.origin !== origin || !isSecure(url)) {
       throw new DocumentRefusal('malformed', `${members.at('origins')} has one that cannot ask this passkey`)
@@ -344,7 +345,7 @@ function issuersOf({ issuers, tenants }: CharterRealm): readonly string[] {
  */
 function checkIssuer(issuer: string, path: string): void {
   const sample = issuer.replace(/(?<=\/)\{tenantid\}(?=\/|$)/, 'tenantid')
-  const url = URL.parse(sample)
+  const url = parseUrl(sample)
   const plain = url !== null && url.search === '' && url.hash === '' && url.username === ''
   const canonical = url?.href === sample || url?.href === `${sample}/`
   if (url === null || !isSecure(url) || !plain || !canonical || /[?#{}]/.test(sample)) {

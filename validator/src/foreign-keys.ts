@@ -14,6 +14,7 @@ import { DeliveryFault, fetchObject } from './delivery.ts'
 import { isObject, type JsonObject, type JsonValue } from './json.ts'
 import { type Algorithm, InvalidKey, importPublicJwk } from './jws.ts'
 import type { KeyScope } from './manifest.ts'
+import { parseUrl } from './url.ts'
 
 /** A key with what it may vouch for. */
 export interface ForeignKey extends KeyScope {
@@ -190,7 +191,7 @@ async function fetchSet(
   // Before anything that they name is fetched.
   if (issuer !== metadata.issuer)
     throw new DeliveryFault(`the metadata at ${home.host} are of another issuer`)
-  const url = URL.parse(String(place))
+  const url = parseUrl(String(place))
   if (url === null || url.username !== '' || !(url.origin === home.origin || keyOrigins.includes(url.origin)))
     throw new DeliveryFault(`the metadata at ${home.host} name a key set somewhere else`)
   const { keys } = await fetchObject(from(url), signal, keySetTypes, DOCUMENT_BYTES_MAX)

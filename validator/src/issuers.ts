@@ -28,6 +28,7 @@ import { followKeys, type KeyFollowerOptions } from './foreign-keys.ts'
 import type { JsonObject } from './json.ts'
 import { type Algorithm, algorithms as knownAlgorithms, type UncheckedJws } from './jws.ts'
 import { fitsIssuer } from './scope.ts'
+import { parseUrl } from './url.ts'
 import { isWeakened } from './weakened.ts'
 
 export type { ForeignIssuer } from './foreign.ts'
@@ -425,7 +426,7 @@ function checkNames<Options extends IssuerOptions>(
 
 function readLoopback({ [fetchFromLoopback]: origin }: IssuerOptions): string | undefined {
   if (origin === undefined) return undefined
-  if (!isLoopback(URL.parse(origin)))
+  if (!isLoopback(parseUrl(origin)))
     throw new TypeError('fetchFromLoopback is no origin on loopback, such as http://localhost:4000')
   isWeakened(fetchFromLoopback, origin, 'keys of an issuer are fetched without TLS, from')
   return origin
@@ -465,7 +466,7 @@ function named(value: unknown): string {
 }
 
 function readHost(option: string, value: string): string {
-  const url = URL.parse(`https://${value}`)
+  const url = parseUrl(`https://${value}`)
   // Compared as text with tokens: what a URL parser would put right is not it.
   if (url === null || url.host !== value || !value.includes('.'))
     throw new TypeError(`${option} is no host in lower case`)
@@ -473,13 +474,13 @@ function readHost(option: string, value: string): string {
 }
 
 function readOrigin(option: string, value: string): string {
-  const url = URL.parse(value)
+  const url = parseUrl(value)
   if (url?.protocol !== 'https:' || url.origin !== value) throw new TypeError(`${option} is no https origin`)
   return value
 }
 
 function readUrl(option: string, value: string, options: IssuerOptions): URL {
-  const url = URL.parse(value)
+  const url = parseUrl(value)
   const isHere = isLoopback(url)
   if (url === null || !(url.protocol === 'https:' || (isHere && options[fetchFromLoopback] !== undefined))) {
     const advice = isHere ? `: for one's own desk, [fetchFromLoopback]: '${url?.origin}' lets it be one` : ''
