@@ -14,7 +14,7 @@ import { sightedKey } from '@countersign/validator/sighting'
 import type { DryRunOptions } from './dry-run.ts'
 import type { System } from './ready.ts'
 import { locate, withManifest } from './system.ts'
-import { formatMoment, formatSection, formatTable } from './table.ts'
+import { formatMoment, formatNames, formatSection, formatTable } from './table.ts'
 
 /** What is commanded about an issuer that is not ours. */
 export type ForeignTarget = Omit<Command, 'reason'> & { readonly iss: string }
@@ -67,8 +67,6 @@ export function foreseeForeign(
   { seen, hours }: Pick<ForeignUsage, 'seen' | 'hours'>,
   { foreign }: Pick<Manifest, 'foreign'>,
 ): ForeignForesight {
-  const isMeant = ({ issuer }: { readonly issuer: string }): boolean =>
-    issuer === iss || fitsIssuer(iss, issuer)
   // A tenant that is no `tid` is the issuer's own affair: its rows name none.
   const ofTenant = seen.filter((row) => tenant === undefined || row.tenant === null || row.tenant === tenant)
   const block = foreign.blocked.find((each) => each.issuer === iss && each.kid === kid)
@@ -84,14 +82,18 @@ export function foreseeForeign(
         sum(rows.filter(({ verdict }) => (verdict !== 'accepted') === isRefused))
       return { name, accepted: tokens(false), refused: tokens(true), last_seen_ms: last(rows) }
     }),
-    issuers: issuerRows(accepted.filter(isMeant)),
-    others: issuerRows(accepted.filter((row) => !isMeant(row))),
+    issuers: issuerRows(accepted.filter((row) => isOf(iss, row))),
+    others: issuerRows(accepted.filter((row) => !isOf(iss, row))),
     live_tokens: null,
     canary: null,
   }
 }
 
 type Seen = ForeignUsage['seen'][number]
+
+function isOf(iss: string, { issuer }: Seen): boolean {
+  return issuer === iss || fitsIssuer(iss, issuer)
+}
 
 function issuerRows(rows: readonly Seen[]): IssuerRow[] {
   const groups = Map.groupBy(rows, ({ issuer, tenant }) => JSON.stringify([issuer, tenant]))
@@ -188,6 +190,29 @@ export async function watchRefusals(
 }
 
 const HOUR_MILLISECONDS = 3_600_000
+
+const DOUBT_HOURS = 24
+
+/**
+ * What speaks against a name that was denied: the authority takes whatever it is called, every validator acknowledges it, and a
+ * slip kills nothing. Undefined where nothing does, or the sentinel does not say.
+ */
+export async function doubtName(
+  sentinel: string,
+  { iss, kid }: Pick<Command, 'kid'> & { readonly iss: string },
+): Promise<string | undefined> {
+  // Of keys by other names sightings do not tell.
+  const sighted = kid !== undefined && sightedKey.test(kid) ? kid : undefined
+  const late = AbortSignal.timeout(REFUSAL_MILLISECONDS_MAX)
+  const usage = await fetchForeignUsage(sentinel, { iss, kid: sighted, hours: DOUBT_HOURS }, late).catch(
+    () => undefined,
+  )
+  if (usage === undefined || usage.seen.some((row) => isOf(iss, row))) return undefined
+  const others = [...new Set(usage.seen.map(({ issuer }) => issuer))]
+  const byKey = sighted === undefined ? '' : ' by this key'
+  const seen = others.length === 0 ? '' : `, but of ${formatNames(others)}`
+  return `NOBODY SAW a token of ${iss}${byKey} in the last ${DOUBT_HOURS} h${seen}: a name that no validator knows kills nothing; read it off a token`
+}
 
 /** What shows, in place of a canary, that the denial holds; or that nothing does yet, and why. */
 export function describeRefusals(

@@ -152,6 +152,7 @@ test('R2: of a key that is not ours the first real token that is refused stands 
   const none = await kill(t, { commands: [done], seen: () => late }, ['--iss', iss])
   assert.equal(none.code, 0)
   assert.match(none.stdout, /no canary: .*\nnone has been seen yet/)
+  assert.equal(none.stderr, '')
   let asked = 0
   const script = {
     commands: [done],
@@ -162,4 +163,17 @@ test('R2: of a key that is not ours the first real token that is refused stands 
   const { stdout } = await kill(t, script, ['--iss', iss, '--json'])
   const { canary, refused } = JSON.parse(stdout)
   assert.deepEqual([canary, refused[0].validator, refused[0].reason], [null, 'orders', 'key_blocked'])
+})
+
+test('R2: whoever slips in the name of an issuer that is not ours reads that nobody knows it, although all have acknowledged', async (t) => {
+  const right = { issuer: 'https://acme.auth0.com/', validator: 'orders', tenant: null, tokens: 2 }
+  const seen = () => [{ ...right, verdict: 'accepted', first_seen_ms: 1, last_seen_ms: 1 }]
+  const iss = 'https://acme.auth0.com'
+  const slipped = await kill(t, { commands: [done], seen }, ['--iss', iss])
+  assert.equal(
+    slipped.stderr,
+    `NOBODY SAW a token of ${iss} by this key in the last 24 h, but of https://acme.auth0.com/: a name that no validator knows kills nothing; read it off a token\n`,
+  )
+  const none = await kill(t, { commands: [done], seen: () => [] }, ['--iss', iss, '--json'])
+  assert.match(JSON.parse(none.stdout).doubt, /^NOBODY SAW a token of .* in the last 24 h: a name/)
 })

@@ -11,7 +11,7 @@ import {
   type Command,
   fetchProofs,
 } from '@countersign/authority/client'
-import { describeRefusals, watchRefusals } from './foreign.ts'
+import { describeRefusals, doubtName, watchRefusals } from './foreign.ts'
 import { type Operated, operate } from './operate.ts'
 import type { System } from './ready.ts'
 import { formatNames, formatTable } from './table.ts'
@@ -66,9 +66,11 @@ async function showDenied(
   { since, json }: { readonly since: number; readonly json: boolean },
 ): Promise<void> {
   const refused = await watchRefusals(sentinel, denied, since)
-  const result = { op: denied.op, ...killed, canary: null, refused: refused ?? null }
+  const doubt = refused?.length === 0 ? await doubtName(sentinel, denied) : undefined
+  const result = { op: denied.op, ...killed, canary: null, refused: refused ?? null, doubt: doubt ?? null }
   if (json) print(JSON.stringify(result, undefined, 2))
   else for (const line of describeRefusals(denied, refused)) print(line)
+  if (!json && doubt !== undefined) complain(doubt)
   if (killed.silent.length > 0) process.exitCode = INCOMPLETE_EXIT
 }
 
