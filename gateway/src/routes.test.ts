@@ -79,9 +79,28 @@ test('T248: a path that two programs could read as of two routes has none', () =
     '/admin%2fpublic',
     '/a/%2e%2e/admin/%252e%252e/%252e%252e/a/x',
     '/public/.;/../admin',
+    '/admin%3Fx',
+    '/admin%23x',
+    '/admin%253fx',
+    '/public%3F/../admin',
+    '/admin.json',
+    '/admin.json/',
+    '/Admin.JSON',
+    '/admin.',
+    '/admin%2ejson',
+    '/admin/public.xml',
   ]
   for (const target of ambiguous) assert.equal(named(target), undefined, target)
-  for (const target of ['/admin%00', '/admin%0a', '/a\u0000', '/%ff', '/%', '/%u0061dmin', '/a\u200d'])
+  for (const target of [
+    '/admin%00',
+    '/admin%0a',
+    '/a\u0000',
+    '/%ff',
+    '/%',
+    '/%u0061dmin',
+    '/a\u200d',
+    '/x#/../admin',
+  ])
     assert.equal(named(target), undefined, target)
 })
 
@@ -91,6 +110,10 @@ test('a path that is merely odd, and of one route for all, has that one', () => 
     '/admin/./x': 'admin',
     '/admin/x;y=1': 'admin',
     '/a/../b': 'all',
+    '/index.html': 'all',
+    '/what%3f': 'all',
+    '/admin/a.b': 'admin',
+    '/v1.2/x': 'all',
     '/%C3%BC': 'all',
   }
   for (const [target, name] of Object.entries(odd)) assert.equal(named(target), name, target)
@@ -117,6 +140,7 @@ test('T248: whatever is written, who resolves it fully never ends below /admin w
     ';a',
     'x',
     '%61dmin',
+    '%3f',
   )
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
@@ -127,10 +151,41 @@ test('T248: whatever is written, who resolves it fully never ends below /admin w
       const read = decodeURIComponent(
         new URL(`http://a${target.replaceAll(/;[^/]*/g, '')}`).pathname,
       ).toLowerCase()
-      assert.doesNotMatch(read.replaceAll(/[\\/]+/g, '/'), /^\/admin(\/|$)/, target)
+      assert.doesNotMatch(read.replaceAll(/[\\/]+/g, '/'), /^\/admin([/?]|$)/, target)
     }),
     { seed: 6, numRuns: 3000 },
   )
+})
+
+test('T248: a host that programs read in several ways has no route, where a route names one', () => {
+  for (const host of ['MAIL.example:', 'mail.example:0008443', 'mail.example.:443'])
+    assert.equal(named('/', 'GET', host), 'mail', host)
+  for (const host of [
+    'mail.example..',
+    'mail.example,x',
+    'x,mail.example',
+    'x@mail.example',
+    'mail.example:8o',
+  ])
+    assert.equal(named('/', 'GET', host), undefined, host)
+  for (const host of [
+    'mail.example:443.',
+    'mail.example/x',
+    'mail%2eexample',
+    ' mail.example',
+    '[mail.example]',
+  ])
+    assert.equal(named('/', 'GET', host), undefined, host)
+  for (const host of ['', '[::1]:8443']) assert.equal(named('/', 'GET', host), 'all')
+  const anywhere = createRouter([{ path: '/' }])
+  for (const host of ['', 'x,y']) assert.ok(anywhere({ target: '/', method: 'GET', host }))
+})
+
+test('an ending chooses no format where a route is named with it', () => {
+  const both = createRouter([{ path: '/' }, { path: '/feed' }, { path: '/feed.xml' }])
+  assert.equal(both({ target: '/feed.xml', method: 'GET' })?.path, '/feed.xml')
+  assert.equal(both({ target: '/feed', method: 'GET' })?.path, '/feed')
+  assert.equal(both({ target: '/feed.json', method: 'GET' }), undefined)
 })
 
 test('two routes that one request could have are told', () => {

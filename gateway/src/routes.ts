@@ -39,15 +39,14 @@ export function createRouter<Found extends Route>(
   )
   for (const route of ordered) byHost.set(route.host ?? '', [...(byHost.get(route.host ?? '') ?? []), route])
   const sorted = [...byHost].sort(([one], [other]) => hostRank(other) - hostRank(one))
+  const isHostAsked = routes.some(({ host }) => host !== undefined)
 
   return ({ host, method, target }) => {
-    const name = host?.toLowerCase().replace(/\.?(?::\d{1,5})?$/, '') ?? ''
-    const group = sorted.find(([pattern]) => fitsHost(pattern, name))?.[1]
+    const name = isHostAsked ? nameOf(host) : ''
+    const group = name === undefined ? undefined : sorted.find(([pattern]) => fitsHost(pattern, name))?.[1]
     const readings = readingsOf(target)
     if (group === undefined || readings === undefined) return undefined
-    const paths = new Set(readings.map((path) => longest(group, path)))
-    for (const path of readings) paths.add(longest(group, path, (text) => text.toLowerCase()))
-    const [only, ...others] = paths
+    const [only, ...others] = new Set(readings.flatMap((reading) => pathsOf(group, reading)))
     if (only === undefined || others.length > 0) return undefined
     return group.find(({ path, methods }) => path === only && (methods?.includes(method) ?? true))
   }
@@ -71,6 +70,31 @@ function fitsHost(pattern: string, name: string): boolean {
   return pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : name === pattern
 }
 
+/** Without its port; empty where there is none. Undefined for what programs read in several ways. */
+function nameOf(host: string = ''): string | undefined {
+  const [whole, name = ''] = hostSyntax.exec(host.toLowerCase()) ?? []
+  return whole === undefined ? undefined : name
+}
+
+/** A name with a dot at its end is the same name, and the digits of a port may be missing (RFC 3986, section 3.2.3). */
+const hostSyntax = /^(?:([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?|\[[0-9a-f:.]+\])?(?::\d*)?$/
+
+/** The paths of the routes that a reading leads to: as it stands, and for who ignores case or takes an ending for a format. */
+function pathsOf(routes: readonly Route[], reading: string): readonly (string | undefined)[] {
+  const path = longest(routes, reading)
+  const folded = longest(routes, reading, lowerCase)
+  // A route that is named with its ending is meant so.
+  if (path === reading || !format.test(reading)) return [path, folded]
+  return [path, folded, longest(routes, reading.replace(format, ''), lowerCase)]
+}
+
+/** `.json` of `/admin.json`, which some programs serve as `/admin`. */
+const format = /\.[^./]*(?=\/?$)/
+
+function lowerCase(text: string): string {
+  return text.toLowerCase()
+}
+
 function longest(routes: readonly Route[], path: string, fold = (text: string) => text): string | undefined {
   return routes.find((route) => isBelow(fold(path), fold(route.path)))?.path
 }
@@ -87,8 +111,10 @@ const unreadable = /[\p{Cc}\p{Cf}]/u
 
 /** The ways to read a path; undefined where nobody should. */
 function readingsOf(target: string): readonly string[] | undefined {
-  const [path = ''] = target.split(/[?#]/, 1)
-  if (!path.startsWith('/') || path.length > PATH_CHARACTERS_MAX || unreadable.test(path)) return undefined
+  const [path = ''] = target.split('?', 1)
+  // No client sends a fragment: some programs cut it off, and others take it for a part of the path.
+  if (!path.startsWith('/') || path.includes('#') || path.length > PATH_CHARACTERS_MAX) return undefined
+  if (unreadable.test(path)) return undefined
   if (plain.test(path)) return [path]
   let readings = new Set([path])
   // Twice decoded, since each of two programs may.
@@ -105,6 +131,7 @@ function readingsOf(target: string): readonly string[] | undefined {
 
 /** Each is done by some programs and not by others, so each is tried with and without all before it. */
 const changes: readonly ((path: string) => string)[] = [
+  (path) => path.replace(/[?#].*$/s, ''),
   (path) => path.replaceAll('\\', '/'),
   (path) => path.replaceAll(/;[^/]*/g, ''),
   (path) => path.replaceAll(/\/{2,}/g, '/'),
