@@ -20,7 +20,7 @@ import type { TokenType } from './entry.ts'
 import type { JsonObject, JsonValue } from './json.ts'
 import { type Algorithm, algorithms, type ImportedKey, importPublicJwk, type PublicJwk } from './jws.ts'
 import { Members } from './members.ts'
-import { parseUrl } from './url.ts'
+import { isSecure, parseUrl } from './url.ts'
 import type { Passkey } from './webauthn.ts'
 
 /** A person who may approve: `id` is their name in records, `jwk` the key they approve with, `webauthn` if it is a passkey. */
@@ -352,12 +352,6 @@ function checkIssuer(issuer: string, path: string): void {
     throw new DocumentRefusal('malformed', `${path} has an issuer that is not a plain https URL`)
   }
 }
-
-function isSecure({ protocol, hostname }: URL): boolean {
-  return protocol === 'https:' || (protocol === 'http:' && loopback.has(hostname))
-}
-
-const loopback: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])
 
 function checkDistinct<Item>(items: readonly Item[], nameOf: (item: Item) => string, path: string): void {
   if (new Set(items.map(nameOf)).size < items.length) {

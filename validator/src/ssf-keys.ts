@@ -9,6 +9,7 @@ import type { KeyObject } from 'node:crypto'
 import { fetchObject } from './delivery.ts'
 import { isObject, type JsonValue } from './json.ts'
 import { InvalidKey, importPublicJwk } from './jws.ts'
+import { readSecureUrl } from './url.ts'
 
 /** Where keys of a transmitter come from. */
 export interface TransmitterKeys {
@@ -32,7 +33,7 @@ export function followKeys({
   jwksUri,
   monotonic = () => performance.now(),
 }: TransmitterKeysOptions): TransmitterKeys {
-  const url = new URL(jwksUri)
+  const url = readSecureUrl('jwksUri', jwksUri)
   let keys: ReadonlyMap<string, KeyObject> = new Map()
   let [fetchedAt, askedAt] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
   let fetching: Promise<void> | undefined

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { DeliveryFault, postObject } from './delivery.ts'
 import { isObject, type JsonObject } from './json.ts'
 import { SetRefusal } from './ssf-set.ts'
+import { readSecureUrl } from './url.ts'
 
 /** Whom to poll, as whom, and how often. */
 export interface PollOptions {
@@ -46,7 +47,7 @@ const RETRY_GROWTH_MAX = 30
 export function pollTransmitter(options: PollOptions): Polling {
   const { endpoint, accessToken, receiver, eventsMax = EVENTS_MAX, onProblem } = options
   const { retryMilliseconds = RETRY_MILLISECONDS } = options
-  const url = new URL(endpoint)
+  const url = readSecureUrl('endpoint', endpoint)
   const stopping = new AbortController()
   let taken: string[] = []
   let refused: Record<string, JsonObject> = {}

@@ -492,6 +492,22 @@ test('T214 polled SETs are acknowledged with the next request, refused ones by n
   assert.equal(problems.length, 3)
 })
 
+test('V3 keys and signals come by https alone, but on loopback, so that nobody on the way puts in their own', () => {
+  for (const url of [
+    'http://transmitter.example/jwks',
+    'transmitter.example',
+    'file:///jwks',
+    'http://127.0.0.1.example/',
+  ]) {
+    assert.throws(() => followKeys({ jwksUri: url }), {
+      name: 'TypeError',
+      message: 'jwksUri is no https URL',
+    })
+    const options = { endpoint: url, accessToken: () => 'token', receiver: receiverWith().receiver }
+    assert.throws(() => pollTransmitter(options), { name: 'TypeError', message: 'endpoint is no https URL' })
+  }
+})
+
 test('a receiver without an audience is not made, and a refusal says nothing of what it refuses', async () => {
   for (const audience of ['', [], ['']]) assert.throws(() => receiverWith({ audience }), TypeError)
   const { receiver } = receiverWith()
