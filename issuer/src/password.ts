@@ -73,7 +73,7 @@ async function queued<Result>(work: () => Promise<Result>): Promise<Result> {
 
 /** PHC strings leave out the padding. */
 function base64(bytes: Buffer): string {
-  return bytes.toString('base64').replace(/=+$/, '')
+  return bytes.toString('base64').replace(/={1,2}$/, '')
 }
 
 const nobodys = hashPassword(randomBytes(32).toString('base64url'))

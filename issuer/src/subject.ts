@@ -105,7 +105,7 @@ const attributeNames: ReadonlyMap<string, string> = new Map(
 
 /** As Node writes them: `DNS:a.example, URI:"what is odd\u002c quoted"`. A comma inside a quoted one begins no other. */
 function readNames(subjectAltName: string | undefined): readonly string[] {
-  return [...(subjectAltName ?? '').matchAll(/([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/g)].map(
+  return [...(subjectAltName ?? '').matchAll(/([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/gy)].map(
     ([, kind = '', value = '']) => `${kind}:${value.startsWith('"') ? (JSON.parse(value) as string) : value}`,
   )
 }

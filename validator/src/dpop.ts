@@ -291,7 +291,7 @@ function readBases(base: string | readonly string[]): readonly Base[] {
     const url = normalize(text)
     if (url === undefined || /[?#]/.test(text)) throw new TypeError('base is no URL of a service')
     const { protocol: scheme, host } = new URL(url)
-    return { text: text.replace(/\/+$/, ''), scheme, host }
+    return { text: text.replace(/(?<!\/)\/+$/, ''), scheme, host }
   })
   if (bases.length === 0) throw new TypeError('base is missing')
   return bases
