@@ -67,23 +67,36 @@ export async function startBroker(
   const issuers = new Map<string, Issue>()
   const remotes = new Map<string, RemoteRealm>()
   const manifest = (): Manifest | undefined => follower.state?.manifest
-  /** Lets the issuer of a realm in, whose signers are there. */
-  async function admit(realm: string, { signers }: Realm, socket: string): Promise<void> {
-    const issue: Issue = batch<SigningRequest, Issued>(
-      (requests) =>
-        issueBatch(requests, {
-          signers,
-          witness,
-          manifestVersion: () => follower.state?.manifest.version,
-          onAlarm: (message) => log.error({ realm }, message),
-        }),
-      limits,
+  /** Lets the issuers of realms in, whose signers are there: all of them, or none where a socket cannot be opened. */
+  async function admit(
+    added: ReadonlyMap<string, Realm>,
+    { realms: configured }: BrokerConfig,
+  ): Promise<void> {
+    const opened = await allOrNone(
+      [...added].map(async ([realm, its]) => {
+        const issue: Issue = batch<SigningRequest, Issued>(
+          (requests) =>
+            issueBatch(requests, {
+              signers: its.signers,
+              witness,
+              manifestVersion: () => follower.state?.manifest.version,
+              onAlarm: (message) => log.error({ realm }, message),
+            }),
+          limits,
+        )
+        const server = await serveLines(configured[realm]?.socket ?? '', realmMethods(issue))
+        return { realm, its, issue, server }
+      }),
+      ({ server }) => server.close(),
     )
-    servers.push(await serveLines(socket, realmMethods(issue)))
-    issuers.set(realm, issue)
-    remotes.set(realm, remoteRealm(realm, signers, { issue, witness, manifest }))
+    for (const { realm, its, issue, server } of opened) {
+      servers.push(server)
+      issuers.set(realm, issue)
+      remotes.set(realm, remoteRealm(realm, its.signers, { issue, witness, manifest }))
+      realms.set(realm, its)
+    }
   }
-  for (const [realm, its] of realms) await admit(realm, its, config.realms[realm]?.socket ?? '')
+  await admit(realms, config)
   const canary = async (request: CanaryRequest): Promise<{ token: string }> => {
     const key = readCanaryRequest(request, follower.state?.manifest)
     const issue = issuers.get(key.realm)
@@ -96,16 +109,25 @@ export async function startBroker(
   const reload = (): Promise<void> => {
     const reloaded = reloading.then(async () => {
       const now = reread()
-      for (const [realm, its] of await startAdded(realms, now, log)) {
-        if (follower.documents !== undefined) its.signers.trust(follower.documents)
-        await admit(realm, its, now.realms[realm]?.socket ?? '').catch(async (error) => {
-          await its.signers.stop()
-          throw error
-        })
-        realms.set(realm, its)
+      for (const realm of realms.keys())
+        if (now.realms[realm] === undefined)
+          throw new LineError(
+            'malformed',
+            `${realm} is gone from the configuration; a realm ends with the broker`,
+          )
+      const takeUpRemote = prepareRemote(remote, now)
+      const started = await startMissing(realms, now, log)
+      const added = realmsOf(started.filter(({ realm }) => !realms.has(realm)))
+      try {
+        await admit(added, now)
+      } catch (error) {
+        await Promise.all(started.map(({ signer }) => signer.stop()))
+        throw new LineError('malformed', `a socket cannot be opened: ${(error as Error).message}`)
       }
-      await reloadKeystores(realms, now, log)
-      reloadRemote(remote, now)
+      if (follower.documents !== undefined)
+        for (const { signers } of added.values()) signers.trust(follower.documents)
+      await exchangeKeystores(realms, started, now)
+      takeUpRemote()
     })
     reloading = reloaded.catch(() => {})
     return reloaded
@@ -132,26 +154,40 @@ interface Realm {
   readonly byKeystore: Map<string, SupervisedSigner>
 }
 
+/** A signer that has been started, and what for. */
+interface Started {
+  readonly realm: string
+  /** Of its keystore. */
+  readonly name: string
+  readonly signer: SupervisedSigner
+}
+
 async function startRealms(config: BrokerConfig, log: Logger): Promise<Map<string, Realm>> {
-  const wanted = Object.entries(config.realms).flatMap(([realm, { keystores }]) =>
-    keystores.map((keystore) => ({ realm, keystore })),
+  return realmsOf(await startSigners(new Map(), config, log))
+}
+
+/** The signers that the configuration has and these realms have not: all of them, or none where one does not come up. */
+function startSigners(
+  known: ReadonlyMap<string, Realm>,
+  config: BrokerConfig,
+  log: Logger,
+): Promise<readonly Started[]> {
+  const missing = Object.entries(config.realms).flatMap(([realm, { keystores }]) =>
+    keystores
+      .map((keystore) => ({ realm, keystore, name: nameOf(keystore) }))
+      .filter(({ name }) => known.get(realm)?.byKeystore.has(name) !== true),
   )
-  const started = await Promise.allSettled(
-    wanted.map(async ({ realm, keystore }) => ({
-      realm,
-      name: nameOf(keystore),
-      signer: await startOne(realm, keystore, config, log),
-    })),
+  return allOrNone(
+    missing.map(async ({ realm, keystore, name }) => {
+      return { realm, name, signer: await startOne(realm, keystore, config, log) }
+    }),
+    ({ signer }) => signer.stop(),
   )
-  const failed = started.find(({ status }) => status === 'rejected')
-  const all = started.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
-  if (failed !== undefined) {
-    await Promise.all(all.map(({ signer }) => signer.stop()))
-    throw (failed as PromiseRejectedResult).reason
-  }
-  const realms = Map.groupBy(all, ({ realm }) => realm)
+}
+
+function realmsOf(started: readonly Started[]): Map<string, Realm> {
   return new Map(
-    [...realms].map(([realm, ofRealm]) => [
+    [...Map.groupBy(started, ({ realm }) => realm)].map(([realm, ofRealm]) => [
       realm,
       {
         signers: new RealmSigners(ofRealm.map(({ signer }) => signer)),
@@ -159,6 +195,19 @@ async function startRealms(config: BrokerConfig, log: Logger): Promise<Map<strin
       },
     ]),
   )
+}
+
+/** What all of them give; where one rejects, the others are undone first. */
+async function allOrNone<Result>(
+  all: readonly Promise<Result>[],
+  undo: (result: Result) => Promise<void>,
+): Promise<readonly Result[]> {
+  const settled = await Promise.allSettled(all)
+  const done = settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+  const failed = settled.find(({ status }) => status === 'rejected')
+  if (failed === undefined) return done
+  await Promise.all(done.map(undo))
+  throw (failed as PromiseRejectedResult).reason
 }
 
 function startOne(
@@ -185,28 +234,31 @@ function nameOf({ keystore, folder, passphrase_file, environment }: KeystoreConf
   return JSON.stringify([keystore, folder, passphrase_file, environment])
 }
 
-/** Starts what was added before it stops what was removed, so that the realm is never without a signer. */
-async function reloadKeystores(
-  realms: ReadonlyMap<string, Realm>,
+async function startMissing(
+  known: ReadonlyMap<string, Realm>,
   config: BrokerConfig,
   log: Logger,
+): Promise<readonly Started[]> {
+  try {
+    return await startSigners(known, config, log)
+  } catch (error) {
+    throw new LineError('signer_not_started', `${(error as Error).message}; the log says why`)
+  }
+}
+
+/** Takes in what was started before it stops what was removed, so that no realm is ever without a signer. */
+async function exchangeKeystores(
+  realms: ReadonlyMap<string, Realm>,
+  started: readonly Started[],
+  config: BrokerConfig,
 ): Promise<void> {
   for (const [realm, { signers, byKeystore }] of realms) {
-    const wanted = config.realms[realm]?.keystores
-    if (wanted === undefined)
-      throw new LineError(
-        'malformed',
-        `${realm} is gone from the configuration; a realm ends with the broker`,
-      )
-    for (const keystore of wanted) {
-      if (byKeystore.has(nameOf(keystore))) continue
-      const signer = await startOne(realm, keystore, config, log).catch((error: Error) => {
-        throw notStarted(error)
-      })
-      byKeystore.set(nameOf(keystore), signer)
+    for (const { realm: its, name, signer } of started) {
+      if (its !== realm || byKeystore.has(name)) continue
+      byKeystore.set(name, signer)
       await signers.add(signer)
     }
-    const kept = new Set(wanted.map(nameOf))
+    const kept = new Set(config.realms[realm]?.keystores.map(nameOf))
     for (const [name, signer] of byKeystore) {
       if (kept.has(name)) continue
       byKeystore.delete(name)
@@ -215,28 +267,16 @@ async function reloadKeystores(
   }
 }
 
-/** The realms that the configuration has and this broker has not, each with its signers. */
-async function startAdded(
-  known: ReadonlyMap<string, Realm>,
-  config: BrokerConfig,
-  log: Logger,
-): Promise<ReadonlyMap<string, Realm>> {
-  const added = Object.entries(config.realms).filter(([realm]) => !known.has(realm))
-  try {
-    return await startRealms({ ...config, realms: Object.fromEntries(added) }, log)
-  } catch (error) {
-    throw notStarted(error as Error)
-  }
-}
-
-function notStarted({ message }: Error): LineError {
-  return new LineError('signer_not_started', `${message}; the log says why`)
-}
-
-function reloadRemote(remote: Remote | undefined, { remote: config }: BrokerConfig): void {
+/** Throws where it cannot be taken up; gives what takes it up. */
+function prepareRemote(remote: Remote | undefined, { remote: config }: BrokerConfig): () => void {
   if ((remote === undefined) !== (config === undefined))
     throw new LineError('malformed', 'remote begins and ends with the broker; only what is in it can change')
-  if (config !== undefined) remote?.reload(config)
+  if (remote === undefined || config === undefined) return () => {}
+  try {
+    return remote.prepare(config)
+  } catch (error) {
+    throw new LineError('malformed', `remote.tls cannot be used: ${(error as Error).message}`)
+  }
 }
 
 type Issue = (request: SigningRequest) => Promise<Issued>

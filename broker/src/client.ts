@@ -84,7 +84,8 @@ export interface BrokerAdmin {
   status(): Promise<{ readonly signers: readonly SignerStatus[] }>
   /**
    * Reads realms and keystores anew: starts signers that were added, opens the socket of a realm that was, and stops signers
-   * that were removed once what they prepared is signed. Rejects with `signer_not_started`, and changes nothing, when one does not come up.
+   * that were removed once what they prepared is signed. Rejects, and changes nothing, with `signer_not_started` when one does not
+   * come up, and `malformed` for a configuration that cannot be used.
    */
   reload(): Promise<{ readonly signers: readonly SignerStatus[] }>
   close(): void

@@ -348,6 +348,22 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
       assert.equal(await codeOf(ask(certificates.dns, operation, body, options)), code, String(operation))
   })
 
+  test('a reload with certificates that cannot be used changes nothing, so that the configuration before can be put back', async () => {
+    const { remote, realms } = broker.config
+    assert.ok(remote)
+    await initSigner(broker.folder, 'undone')
+    const own = join(broker.folder, 'undone')
+    const keystores = [{ keystore: join(own, 'keystore.age'), passphrase_file: join(own, 'passphrase') }]
+    const undone = { socket: join(broker.folder, 'undone.sock'), keystores, signatures_per_second: 100 }
+    const tls = { ...remote.tls, cert: join(folder, 'none.pem') }
+    await assert.rejects(broker.reload({ realms: { ...realms, undone }, remote: { ...remote, tls } }), {
+      code: 'malformed',
+      message: /none\.pem/,
+    })
+    await broker.reload({ realms, remote })
+    assert.equal(await codeOf(ask(certificates.dns, 'GET /v1/health')), 200)
+  })
+
   test('a realm and its client that are added together are let in by the same reload', async () => {
     const { remote, realms } = broker.config
     assert.ok(remote)

@@ -45,8 +45,8 @@ export interface Health {
 
 export interface Remote {
   readonly port: number
-  /** Takes other clients, and reads the certificates anew. Throws, and leaves all as it was, when they cannot be used. */
-  reload(config: RemoteConfig): void
+  /** Reads the certificates anew, for other clients perhaps, and gives what takes them up. Throws when they cannot be used. */
+  prepare(config: RemoteConfig): () => void
   close(): Promise<void>
 }
 
@@ -85,17 +85,23 @@ export async function serveRemote(
   await once(server, 'listening')
 
   let tried = contentOf(config)
-  const reload = (newer: RemoteConfig): void => {
-    tried = contentOf(newer)
-    server.setSecureContext(secureOptions(newer))
-    const before = current
-    current = accept(newer, before)
-    endConnections(before)
+  const prepare = (newer: RemoteConfig): (() => void) => {
+    const content = contentOf(newer)
+    const credentials = secureOptions(newer)
+    return () => {
+      tried = content
+      server.setSecureContext(credentials)
+      const before = current
+      current = accept(newer, before)
+      endConnections(before)
+    }
   }
   const watch = setInterval(() => {
-    if (contentOf(current.config) === tried) return
+    const content = contentOf(current.config)
+    if (content === tried) return
+    tried = content
     try {
-      reload(current.config)
+      prepare(current.config)()
       log.info('certificates were read anew')
     } catch (error) {
       // As when key and certificate are written one after the other: the next change is tried again.
@@ -105,7 +111,7 @@ export async function serveRemote(
 
   return {
     port: (server.address() as AddressInfo).port,
-    reload,
+    prepare,
     close: async () => {
       clearInterval(watch)
       const closed = once(server, 'close')

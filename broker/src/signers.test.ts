@@ -259,6 +259,52 @@ test('a keystore that does not come up is refused, and the realm goes on with th
   assert.match(await broker.issue('consumer'), /\./)
 })
 
+/** How many processes this one has started that still run. */
+function children(): number {
+  return process.getActiveResourcesInfo().filter((resource) => resource === 'ProcessWrap').length
+}
+
+test('a reload that fails on its way leaves no realm, no signer and no socket behind', async () => {
+  const before = children()
+  const realmIn = async (realm: string, folder: string) => {
+    await initSigner(broker.folder, realm)
+    const own = join(broker.folder, realm)
+    const keystore = { keystore: join(own, 'keystore.age'), passphrase_file: join(own, 'passphrase') }
+    return { socket: join(folder, `${realm}.sock`), keystores: [keystore], signatures_per_second: 100 }
+  }
+  const shut = await realmIn('shut', join(broker.folder, 'nowhere'))
+  const open = await realmIn('open', broker.folder)
+  const { consumer, ...others } = broker.config.realms
+  const more = { ...first, keystore: join(broker.folder, 'more', 'keystore.age') }
+  mkdirSync(join(broker.folder, 'more'), { mode: 0o700 })
+  await init(more)
+  const grown = { ...(consumer as typeof open), keystores: [...keystores, more] }
+  const realms = { ...others, consumer: grown, open, shut }
+  await assert.rejects(broker.reload({ realms }), { code: 'malformed', message: /socket/ })
+  await assert.rejects(connectLines(open.socket), { code: 'ENOENT' })
+  assert.deepEqual([(await admin.status()).signers.length, children()], [before, before])
+  await broker.reload({ realms: broker.config.realms })
+  assert.match(await broker.issue('consumer'), /\./)
+})
+
+test('a signer that is taken in while a manifest comes has the newest when it is asked', async () => {
+  const seen: unknown[] = []
+  const [old, next] = [fakeSigner('old'), fakeSigner('next')]
+  const slow = {
+    ...next.signer,
+    trust: async (documents: unknown) => {
+      seen.push(documents)
+      await nextTurn()
+    },
+  } as SupervisedSigner
+  const signers = new RealmSigners([old.signer])
+  signers.trust('first' as never)
+  const added = signers.add(slow)
+  signers.trust('second' as never)
+  await added
+  assert.deepEqual(seen, ['first', 'second'])
+})
+
 test('a key is made by the signer that is named, and by no other', async () => {
   const request = {
     realm: 'consumer',

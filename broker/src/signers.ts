@@ -66,7 +66,11 @@ export class RealmSigners {
 
   /** Takes in one that has been started. Settles once it has been brought what the others have. */
   async add(signer: SupervisedSigner): Promise<void> {
-    if (this.#documents !== undefined) await signer.trust(this.#documents)
+    // What comes while it is brought something reaches the others alone, so it is looked at again.
+    for (let brought: TrustDocuments | undefined; brought !== this.#documents; ) {
+      brought = this.#documents as TrustDocuments
+      await signer.trust(brought)
+    }
     this.#members = [...this.#members, { signer, leases: 0 }]
   }
 
