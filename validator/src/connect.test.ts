@@ -163,6 +163,22 @@ test('T066 T239: of the realm enterprise only bound tokens are taken, unless som
   assert.throws(() => connectValidator({ ...options, boundRealms: ['enterprize'] }), /requireBinding/)
 })
 
+test('V1 T239: what is missing or mistaken in the options is named at once', () => {
+  const wrong: readonly (readonly [change: object, message: RegExp])[] = [
+    [{ boundRealm: ['consumer'] }, /^connectValidator knows no option boundRealm$/],
+    [{ clockToleranceSeconds: 3 }, /^connectValidator knows no option clockToleranceSeconds$/],
+    [{ authority: undefined }, /^authority is missing$/],
+    [{ authority: 'localhost:8402' }, /^authority is no URL of http or https$/],
+    [{ authority: 'authority' }, /^authority is no URL of http or https$/],
+    [{ trustAnchorFile: undefined }, /^trustAnchorFile is missing$/],
+    [{ stateFolder: undefined }, /^stateFolder is missing$/],
+    [{ enrolment: undefined }, /^enrolment is missing: /],
+    [{ enrolment: { keyFile } }, /^enrolment is missing: /],
+  ]
+  for (const [change, message] of wrong)
+    assert.throws(() => connectValidator({ ...options, ...change }), { name: 'TypeError', message })
+})
+
 test('T223 T239: a key that others may read, or of another kind, is not used', () => {
   assert.equal(readEnrolment('gateway', keyFile).name, 'gateway')
   chmodSync(keyFile, 0o640)

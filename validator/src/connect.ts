@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseTrustAnchor } from './charter.ts'
 import {
+  bearerAllowed,
   type ConnectedValidator,
   type ConnectOptions,
   connected,
@@ -16,6 +17,7 @@ import {
 import { readEnrolment } from './enrolment.ts'
 import { followManifest } from './follow.ts'
 import { createReporter } from './reporter.ts'
+import { acceptWithoutReceipt } from './validator.ts'
 
 export {
   bearerAllowed,
@@ -24,8 +26,12 @@ export {
   type ForeignConnectOptions,
 } from './connected.ts'
 
-/** Starts to follow at once. Until there is a manifest, every token is refused as `manifest_stale`. */
+/**
+ * Starts to follow at once. Until there is a manifest, every token is refused as `manifest_stale`, and only `onProblem` hears what
+ * keeps it away. Throws `TypeError` where an option is missing or not known.
+ */
 export function connectValidator(options: ConnectOptions | ForeignConnectOptions): ConnectedValidator {
+  checkOptions(options)
   const { authority, stateFolder, sentinel } = options
   const enrolment = readEnrolment(options.enrolment.name, options.enrolment.keyFile)
   const trustAnchor = parseTrustAnchor(JSON.parse(readFileSync(options.trustAnchorFile, 'utf8')))
@@ -51,4 +57,37 @@ export function connectValidator(options: ConnectOptions | ForeignConnectOptions
     void reporter?.stop()
     throw error
   }
+}
+
+const optionNames: ReadonlySet<string | symbol> = new Set<keyof ConnectOptions | keyof ForeignConnectOptions>(
+  [
+    'realm',
+    'issuers',
+    'audience',
+    'authority',
+    'trustAnchorFile',
+    'stateFolder',
+    'tokenType',
+    'boundRealms',
+    bearerAllowed,
+    acceptWithoutReceipt,
+    'enrolment',
+    'pushedRoots',
+    'denials',
+    'sentinel',
+    'onProblem',
+  ],
+)
+
+function checkOptions(options: ConnectOptions | ForeignConnectOptions): void {
+  // Realms that have to be bound, under a name with a typing error, are bound by nobody.
+  for (const name of Reflect.ownKeys(options)) {
+    if (!optionNames.has(name)) throw new TypeError(`connectValidator knows no option ${String(name)}`)
+  }
+  for (const name of ['authority', 'trustAnchorFile', 'stateFolder'] as const) {
+    if (typeof options[name] !== 'string') throw new TypeError(`${name} is missing`)
+  }
+  const { name, keyFile } = options.enrolment ?? {}
+  if (typeof name !== 'string' || typeof keyFile !== 'string')
+    throw new TypeError('enrolment is missing: countersign validator enrol makes a name and a key')
 }

@@ -7,6 +7,7 @@
 import type { Charter } from './charter.ts'
 import { readDocument, readPayload } from './document.ts'
 import { type JsonObject, parseObject } from './json.ts'
+import { parseUrl } from './url.ts'
 
 /** The authority did not deliver, or not in a form that can be read. Asking again later is safe. */
 export class DeliveryFault extends Error {
@@ -49,9 +50,12 @@ export async function postObject(
   return readAnswer(url, response, ['application/json'], DOCUMENT_BYTES_MAX)
 }
 
-/** What the paths of an authority are relative to. */
+/** What the paths of an authority are relative to. Throws `TypeError` where nobody could be asked. */
 export function baseOf(authority: string): URL {
-  return new URL(authority.endsWith('/') ? authority : `${authority}/`)
+  const url = parseUrl(authority.endsWith('/') ? authority : `${authority}/`)
+  if (url === null || !/^https?:$/.test(url.protocol))
+    throw new TypeError('authority is no URL of http or https')
+  return url
 }
 
 /**

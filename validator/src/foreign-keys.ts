@@ -190,12 +190,19 @@ async function fetchSet(
   const { issuer, jwks_uri: place } = await fetchObject(from(home), signal, jsonTypes, DOCUMENT_BYTES_MAX)
   // Before anything that they name is fetched.
   if (issuer !== metadata.issuer)
-    throw new DeliveryFault(`the metadata at ${home.host} are of another issuer`)
+    throw new DeliveryFault(`the metadata at ${home.host} are of another issuer: ${shown(issuer)}`)
   const url = parseUrl(String(place))
   if (url === null || url.username !== '' || !(url.origin === home.origin || keyOrigins.includes(url.origin)))
     throw new DeliveryFault(`the metadata at ${home.host} name a key set somewhere else`)
   const { keys } = await fetchObject(from(url), signal, keySetTypes, DOCUMENT_BYTES_MAX)
   return keys
+}
+
+const SHOWN_CHARACTERS_MAX = 200
+
+/** Most often what is missing is a slash at the end, so it is told; in a log, where somebody else's words are quoted. */
+function shown(value: JsonValue | undefined): string {
+  return (JSON.stringify(value) ?? 'none').slice(0, SHOWN_CHARACTERS_MAX)
 }
 
 const jsonTypes = ['application/json']

@@ -96,6 +96,14 @@ test('T239: what nobody would ask for is refused when the guard is made', () => 
   }
 })
 
+test('V1: a guard without a validator is none', () => {
+  for (const nothing of [undefined, {}, { validator: {}, scopes: 'mail.read' }])
+    assert.throws(() => createGuard(nothing as never), {
+      name: 'TypeError',
+      message: 'a guard takes a validator first',
+    })
+})
+
 /** A binding that finds whatever it is told to, and counts. */
 function bindingOf(proof: Awaited<ReturnType<Binding['confirm']>>) {
   const asked: string[] = []

@@ -131,6 +131,7 @@ export interface Validating extends Pick<Validator, 'hold'> {
 
 /** Puts a guard in front of a validator. Throws `TypeError` where an option is not known or would ask for nothing. */
 export function createGuard(validator: Validating, options: GuardOptions = {}): Guard {
+  if (typeof validator?.validate !== 'function') throw new TypeError('a guard takes a validator first')
   const { bindings = [], now = () => Date.now() / 1000, onRefusal, ...needs } = options
   const schemes = [bearerScheme, ...bindings.flatMap(({ scheme }) => scheme ?? [])]
   const proofs = new WeakMap<object, Promise<Proof>>()

@@ -530,7 +530,7 @@ test('before there are keys of an issuer, a refusal speaks of them, and ready sa
   await assert.rejects(validator.ready(500), ({ message, cause }: Error) => {
     assert.match(
       message,
-      /^no keys of https:\/\/as\.example\/tenant-1 have come: the metadata .* are of another issuer$/,
+      /^no keys of https:\/\/as\.example\/tenant-1 have come: the metadata .* are of another issuer: "https:\/\/other\.example"$/,
     )
     assert.equal(cause, problems[0]?.cause)
     return true
@@ -623,6 +623,15 @@ test('an option that a preset does not know, or a word that it does not take, is
       /^url is no https URL: .*fetchFromLoopback/,
     ],
     [() => oidc('http://10.0.0.1:4000'), /^issuer is no https URL$/],
+    [() => oidc(new URL('https://as.example') as unknown as string), /^issuer is no https URL$/],
+    [
+      () => oidc('https://as.example/.well-known/openid-configuration'),
+      /^issuer is the issuer itself, as it stands in iss, and not where its metadata are$/,
+    ],
+    [() => auth0('acme.auth0.com' as never), /^auth0 takes an object of options$/],
+    [() => cognito({ userPoolId: 'eu-central-1_a' } as never), /^region is missing$/],
+    [() => cognito({ region: 'eu-central-1' } as never), /^userPoolId is missing$/],
+    [() => keycloak({ url: 'https://id.example' } as never), /^realm is missing$/],
     [
       () => oidc('http://localhost:4000', { [fetchFromLoopback]: 'yes' }),
       /^fetchFromLoopback is no origin on loopback, such as http:\/\/localhost:4000$/,

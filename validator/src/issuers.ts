@@ -181,7 +181,7 @@ export interface KeycloakOptions extends IssuerOptions {
 export function keycloak(options: KeycloakOptions): ForeignIssuer {
   checkNames('keycloak', options, ['url', 'realm'])
   const { realm } = options
-  if (typeof realm !== 'string' || !/^[\w.-]+$/.test(realm)) throw new TypeError('realm is missing')
+  readName('realm', realm, /^[\w.-]+$/)
   const url = readUrl('url', options.url, options)
   return preset(options, {
     profile: {
@@ -215,7 +215,7 @@ export function okta(options: OktaOptions): ForeignIssuer {
   checkNames('okta', options, ['domain', 'authorizationServer'])
   const { domain, authorizationServer = 'default' } = options
   const host = readHost('domain', domain)
-  if (!/^\w+$/.test(authorizationServer)) throw new TypeError('authorizationServer is none')
+  readName('authorizationServer', authorizationServer, /^\w+$/)
   return preset(options, {
     profile: {
       issuer: `https://${host}/oauth2/${authorizationServer}`,
@@ -246,8 +246,8 @@ export interface CognitoOptions extends IssuerOptions {
 export function cognito(options: CognitoOptions): ForeignIssuer {
   checkNames('cognito', options, ['region', 'userPoolId'])
   const { region, userPoolId } = options
-  if (!/^[a-z0-9-]+$/.test(region)) throw new TypeError('region is none')
-  if (!/^[\w-]+$/.test(userPoolId)) throw new TypeError('userPoolId is none')
+  readName('region', region, /^[a-z0-9-]+$/)
+  readName('userPoolId', userPoolId, /^[\w-]+$/)
   return preset(options, {
     profile: {
       issuer: `https://cognito-idp.${region}.amazonaws.com/${userPoolId}`,
@@ -418,6 +418,8 @@ function checkNames<Options extends IssuerOptions>(
   options: Options,
   names: readonly (keyof Options)[],
 ): void {
+  if (typeof options !== 'object' || options === null)
+    throw new TypeError(`${preset} takes an object of options`)
   const unknown = Reflect.ownKeys(options).find(
     (name) => !commonNames.has(name) && !names.includes(name as keyof Options),
   )
@@ -465,6 +467,12 @@ function named(value: unknown): string {
   return String(value).slice(0, NAMED_CHARACTERS_MAX)
 }
 
+/** Becomes a part of the issuer, so what stands for nothing in a text may not get there. */
+function readName(option: string, value: string | undefined, pattern: RegExp): void {
+  if (value === undefined) throw new TypeError(`${option} is missing`)
+  if (typeof value !== 'string' || !pattern.test(value)) throw new TypeError(`${option} is none`)
+}
+
 function readHost(option: string, value: string): string {
   const url = parseUrl(`https://${value}`)
   // Compared as text with tokens: what a URL parser would put right is not it.
@@ -480,12 +488,15 @@ function readOrigin(option: string, value: string): string {
 }
 
 function readUrl(option: string, value: string, options: IssuerOptions): URL {
-  const url = parseUrl(value)
+  // An object of type URL would end in a slash that may not stand in `iss`.
+  const url = typeof value === 'string' ? parseUrl(value) : null
   const isHere = isLoopback(url)
   if (url === null || !(url.protocol === 'https:' || (isHere && options[fetchFromLoopback] !== undefined))) {
     const advice = isHere ? `: for one's own desk, [fetchFromLoopback]: '${url?.origin}' lets it be one` : ''
     throw new TypeError(`${option} is no https URL${advice}`)
   }
+  if (url.pathname.includes('/.well-known/'))
+    throw new TypeError(`${option} is the issuer itself, as it stands in iss, and not where its metadata are`)
   if (url.search !== '' || url.hash !== '' || url.username !== '' || /[{}]|%7[bd]/i.test(value))
     throw new TypeError(`${option} has something in it that no issuer has`)
   return url
