@@ -46,7 +46,7 @@ function pumpsFor({ source }: RegExp): readonly string[] {
 /** The first of such texts that takes too long. They grow slowly: what takes exponential time would never come back from a long one. */
 function slowTextFor({ regexp }: Literal): string | undefined {
   for (const pump of pumpsFor(regexp)) {
-    for (let length = 16; length <= LENGTH_MAX; length = Math.ceil(length * 1.3)) {
+    for (let length = 16; length <= LENGTH_MAX; length += length < 48 ? 1 : length >> 1) {
       const long = pump.repeat(Math.ceil(length / pump.length))
       const slow = [`${long}\0`, `"a ${long}\0`].find((text) => isSlow(regexp, text))
       if (slow !== undefined) return `${slow.slice(0, 20)}…`
