@@ -10,7 +10,7 @@ import { LineError } from '@countersign/lines'
 import { type Claims, readClaims } from '@countersign/validator/claims'
 import { encodePayload } from '@countersign/validator/document'
 import type { TokenType } from '@countersign/validator/entry'
-import { isObject, type JsonObject, parseObject } from '@countersign/validator/json'
+import { isObject, type JsonObject, type JsonValue, parseObject } from '@countersign/validator/json'
 import { type Algorithm, algorithms } from '@countersign/validator/jws'
 import type { ManifestKey } from '@countersign/validator/manifest'
 import { Refusal } from '@countersign/validator/refusal'
@@ -48,8 +48,9 @@ const TOKEN_ID_CHARACTERS_MIN = 22
 export function draftToken(request: unknown, keys: readonly ManifestKey[], now: number): Draft {
   const { type, claims: text, alg = 'ES256' } = readRequest(request)
   const given = parseObject(text)
+  checkNumbers(given)
   const payload = Object.hasOwn(given, 'jti') ? given : { ...given, jti: newTokenId() }
-  const claims = readClaims(payload, type)
+  const claims = readPlainly(payload, type)
   // A SET names no end; its entry then has its beginning there.
   const { issuedAt, expiresAt = issuedAt } = claims
   checkType(type, payload)
@@ -89,7 +90,7 @@ const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 
 /** What tells the kinds apart where somebody forgets to compare `typ`; each may only look like itself. */
 function checkType(type: TokenType, { client_id, events, nonce }: JsonObject): void {
-  if (type === 'access' && typeof client_id !== 'string') throw new Refusal('malformed')
+  if (type === 'access' && typeof client_id !== 'string') throw malformed('client_id: missing')
   const isEvent = type === 'logout' || type === 'set'
   if (isEvent !== isObject(events)) throw new Refusal('type_mismatch')
   const isLogout = isObject(events) && Object.hasOwn(events, LOGOUT_EVENT)
@@ -97,9 +98,48 @@ function checkType(type: TokenType, { client_id, events, nonce }: JsonObject): v
   if (isEvent && nonce !== undefined) throw new Refusal('type_mismatch')
 }
 
+/** Whoever sent a larger integer meant another than what is left of it in a double (RFC 7493, section 2.2). */
+function checkNumbers(value: JsonValue | undefined): void {
+  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value))
+    throw malformed('an integer beyond 2^53 - 1, which readers take for different ones: send it as a text')
+  if (typeof value === 'object' && value !== null) for (const each of Object.values(value)) checkNumbers(each)
+}
+
+/** As a validator will; to an issuer it can be said which claim is at fault. */
+function readPlainly(payload: JsonObject, type: TokenType): Claims {
+  try {
+    return readClaims(payload, type)
+  } catch {
+    const names = claimsAtFault(payload, type)
+    if (names.length === 0) throw malformed('exp: not after iat')
+    throw malformed(`${names.join(', ')}: missing, or not what a token of this type has there`)
+  }
+}
+
+/** Each claim is tried among others that are good, so that what is good is said in one place. */
+function claimsAtFault(payload: JsonObject, type: TokenType): readonly string[] {
+  const good: JsonObject =
+    type === 'set'
+      ? { iss: 'a', aud: 'a', jti: 'a', iat: 0, sub_id: { format: 'a' }, events: { a: {} } }
+      : { iss: 'a', sub: 'a', aud: 'a', tid: 'a', jti: 'a', iat: 0, exp: Number.MAX_SAFE_INTEGER }
+  return Object.keys({ ...good, ...payload }).filter((name) => {
+    try {
+      readClaims({ ...good, [name]: payload[name] }, type)
+      return false
+    } catch {
+      return true
+    }
+  })
+}
+
+function malformed(message: string): LineError {
+  return new LineError('malformed', message)
+}
+
 function checkNames({ audiences, tokenId }: Claims): void {
-  if (audiences.length === 0 || audiences.includes('')) throw new Refusal('malformed')
-  if (tokenId.length < TOKEN_ID_CHARACTERS_MIN) throw new Refusal('malformed')
+  if (audiences.length === 0 || audiences.includes('')) throw malformed('aud: names nobody')
+  if (tokenId.length < TOKEN_ID_CHARACTERS_MIN)
+    throw malformed(`jti: shorter than ${TOKEN_ID_CHARACTERS_MIN} characters; left out, one is added`)
 }
 
 function checkClock({ issuedAt }: Claims, now: number): void {

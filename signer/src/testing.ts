@@ -47,6 +47,8 @@ export interface TestSigner {
   prepare(request?: object): Promise<PreparedAnswer>
   /** Why it does not prepare a request. */
   refusal(request: object): Promise<string>
+  /** What is said about it; undefined where it is prepared. */
+  complaint(request: object): Promise<string | undefined>
   /** The witness's receipt for what was prepared. */
   receipt(prepared: PreparedAnswer): string
   sign(prepared: PreparedAnswer, receipt: string): Promise<SignedAnswer | Problem>
@@ -136,6 +138,10 @@ export async function openTestSigner({
     refusal: async (request) => {
       const answer = await prepareOne(request)
       return 'error' in answer ? answer.error.code : 'prepared'
+    },
+    complaint: async (request) => {
+      const answer = await prepareOne(request)
+      return 'error' in answer ? answer.error.message : undefined
     },
     receipt: ({ entry }) => {
       const bytes = decode(entry)

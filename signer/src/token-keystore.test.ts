@@ -499,7 +499,9 @@ test('a PIN that is locked, or whose next refusal would lock it, is not tried', 
   assert.equal(await codeOf(openKeystore(place)), 'pin_locked')
 })
 
-test('T224: each thing that can be wrong with a token or its URI has a name of its own', { skip }, async () => {
+test('T224: each thing that can be wrong with a token or its URI has a name of its own', {
+  skip,
+}, async () => {
   const place = newPlace()
   await withKeystore(async () => {}, place)
   const at = (keystore: string): Promise<string> => codeOf(openKeystore({ ...place, keystore }))
