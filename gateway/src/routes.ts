@@ -116,27 +116,32 @@ function readingsOf(target: string): readonly string[] | undefined {
   if (!path.startsWith('/') || path.includes('#') || path.length > PATH_CHARACTERS_MAX) return undefined
   if (unreadable.test(path)) return undefined
   if (plain.test(path)) return [path]
-  let readings = new Set([path])
-  // Twice decoded, since each of two programs may.
-  for (let round = 0; round < 2; round++) {
-    for (const reading of [...readings]) {
-      const decoded = decode(reading)
-      if (decoded === undefined || unreadable.test(decoded)) return undefined
-      readings.add(decoded)
-    }
+  const decoded = decode(path)
+  if (decoded === undefined || unreadable.test(decoded)) return undefined
+  const readings = new Set([path])
+  let characters = 0
+  // What is added is looked at in its turn, until nothing new comes of any change.
+  for (const reading of readings) {
+    characters += reading.length
+    if (unreadable.test(reading) || characters > READ_CHARACTERS_MAX) return undefined
+    for (const change of changes) readings.add(change(reading))
   }
-  for (const change of changes) readings = new Set([...readings, ...[...readings].map(change)])
   return [...readings].map((reading) => (reading.startsWith('/') ? reading : `/${reading}`))
 }
 
-/** Each is done by some programs and not by others, so each is tried with and without all before it. */
+/** In all readings together. Who writes a path that has more means to confuse, and would take up time. */
+const READ_CHARACTERS_MAX = 32 * 1024
+
+/** Each is done by some programs and not by others, in any order, and by several one after the other. */
 const changes: readonly ((path: string) => string)[] = [
+  // In the path of a route there is nothing but ASCII. Dots are resolved by some that decode nothing else.
+  (path) => path.replaceAll(/%2e/gi, '.'),
+  (path) => path.replaceAll(/%[0-7][0-9a-f]/gi, decodeURIComponent),
   (path) => path.replace(/[?#].*$/s, ''),
   (path) => path.replaceAll('\\', '/'),
   (path) => path.replaceAll(/;[^/]*/g, ''),
   (path) => path.replaceAll(/\/{2,}/g, '/'),
   resolveDots,
-  (path) => path.replaceAll(/\/{2,}/g, '/'),
 ]
 
 /** RFC 3986, section 5.2.4. */
