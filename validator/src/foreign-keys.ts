@@ -14,6 +14,7 @@ import { DeliveryFault, fetchObject } from './delivery.ts'
 import { isObject, type JsonObject, type JsonValue } from './json.ts'
 import { type Algorithm, InvalidKey, importPublicJwk } from './jws.ts'
 import type { KeyScope } from './manifest.ts'
+import { foreignName } from './members.ts'
 import { parseUrl } from './url.ts'
 
 /** A key with what it may vouch for. */
@@ -80,7 +81,6 @@ const PAUSE_MILLISECONDS = 30_000
 const JITTER = 0.1
 const KEYS_MAX = 100
 const DOCUMENT_BYTES_MAX = 512 * 1024
-const KID_CHARACTERS_MAX = 256
 /** What a timer can count. */
 const READY_MILLISECONDS_MAX = 2 ** 31 - 1
 
@@ -243,8 +243,8 @@ function readKey(jwk: JsonValue, { scopeOf, algorithms }: KeyFollowerOptions): F
   if (!isObject(jwk)) throw new InvalidKey('it is no object')
   const { kid, issuer, ...members } = jwk
   if (members['use'] === 'enc') return undefined
-  if (typeof kid !== 'string' || kid === '' || kid.length > KID_CHARACTERS_MAX)
-    throw new InvalidKey('it has no kid')
+  // One that could not be named in a block could not be killed.
+  if (typeof kid !== 'string' || !foreignName.test(kid)) throw new InvalidKey('it has no kid, or an odd one')
   if (issuer !== undefined && typeof issuer !== 'string') throw new InvalidKey('its issuer is no text')
   const { algorithm, key: publicKey, kid: thumbprint } = importPublicJwk(pinned(members, algorithms))
   if (!algorithms.includes(algorithm)) throw new InvalidKey('its algorithm is not one of this issuer')
