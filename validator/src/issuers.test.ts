@@ -400,6 +400,20 @@ test('entra: personal accounts count where their tenant is named, and by their o
   assert.deepEqual(provider.keys, [key.shown])
 })
 
+test('entra: tokens of version 1.0 of the cloud in China have an issuer of their own', async (t) => {
+  const origin = 'https://login.partner.microsoftonline.cn'
+  const issuer = `https://sts.chinacloudapi.cn/${tenantA}/`
+  const { metadata, options, claims, ...rest } = providers['entra 1.0']
+  const { validator, token } = await begin(t, {
+    ...(rows[1] as Row),
+    ...rest,
+    options: { ...options, authority: origin },
+    metadata: { ...metadata, issuer, jwks_uri: `${origin}/common/discovery/keys` },
+    claims: { ...claims, iss: issuer },
+  })
+  assert.equal(validator.validate(token()).issuer, issuer)
+})
+
 test('entra: an application that acts for itself is permitted its roles; a person is not permitted theirs', async (t) => {
   const { validator, token } = await begin(t, rows[0] as Row)
   const roles = ['Orders.Read.All', 'Orders.Write.All']

@@ -28,7 +28,7 @@ import { followKeys, type KeyFollowerOptions } from './foreign-keys.ts'
 import type { JsonObject } from './json.ts'
 import { type Algorithm, algorithms as knownAlgorithms, type UncheckedJws } from './jws.ts'
 import { fitsIssuer } from './scope.ts'
-import { parseUrl } from './url.ts'
+import { isLoopback, parseUrl } from './url.ts'
 import { isWeakened } from './weakened.ts'
 
 export type { ForeignIssuer } from './foreign.ts'
@@ -77,7 +77,7 @@ export function entra(options: EntraOptions): ForeignIssuer {
   if (version === '1.0' && !isOne)
     throw new TypeError('version 1.0 takes one tenant: name the issuer once for each')
   const template = `${origin}/{tenantid}/v2.0`
-  const templateOf1 = 'https://sts.windows.net/{tenantid}/'
+  const templateOf1 = `${origin === china ? 'https://sts.chinacloudapi.cn' : 'https://sts.windows.net'}/{tenantid}/`
   // Sets of version 1.0 say it in either way, or not at all.
   const ofBothVersions = [template, templateOf1].flatMap((name) => [name, name.replace('{tenantid}', only)])
   const place = isOne ? only : ids.includes(consumerTenant) ? 'common' : 'organizations'
@@ -107,6 +107,9 @@ export function entra(options: EntraOptions): ForeignIssuer {
     },
   })
 }
+
+/** Of the national clouds the one whose tokens of version 1.0 have an issuer of their own. */
+const china = 'https://login.partner.microsoftonline.cn'
 
 const guid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
@@ -428,14 +431,11 @@ function checkNames<Options extends IssuerOptions>(
 
 function readLoopback({ [fetchFromLoopback]: origin }: IssuerOptions): string | undefined {
   if (origin === undefined) return undefined
-  if (!isLoopback(parseUrl(origin)))
+  const url = parseUrl(origin)
+  if (url === null || !isLoopback(url))
     throw new TypeError('fetchFromLoopback is no origin on loopback, such as http://localhost:4000')
   isWeakened(fetchFromLoopback, origin, 'keys of an issuer are fetched without TLS, from')
   return origin
-}
-
-function isLoopback(url: URL | null): boolean {
-  return url?.protocol === 'http:' && /^(127\.0\.0\.1|\[::1\]|localhost)$/.test(url.hostname)
 }
 
 function readList(option: string, value: readonly string[]): readonly string[] {
@@ -490,9 +490,9 @@ function readOrigin(option: string, value: string): string {
 function readUrl(option: string, value: string, options: IssuerOptions): URL {
   // An object of type URL would end in a slash that may not stand in `iss`.
   const url = typeof value === 'string' ? parseUrl(value) : null
-  const isHere = isLoopback(url)
+  const isHere = url !== null && isLoopback(url)
   if (url === null || !(url.protocol === 'https:' || (isHere && options[fetchFromLoopback] !== undefined))) {
-    const advice = isHere ? `: for one's own desk, [fetchFromLoopback]: '${url?.origin}' lets it be one` : ''
+    const advice = isHere ? `: for one's own desk, [fetchFromLoopback]: '${url.origin}' lets it be one` : ''
     throw new TypeError(`${option} is no https URL${advice}`)
   }
   if (url.pathname.includes('/.well-known/'))
