@@ -67,8 +67,7 @@ export function foreseeForeign(
   { seen, hours }: Pick<ForeignUsage, 'seen' | 'hours'>,
   { foreign }: Pick<Manifest, 'foreign'>,
 ): ForeignForesight {
-  // A tenant that is no `tid` is the issuer's own affair: its rows name none.
-  const ofTenant = seen.filter((row) => tenant === undefined || row.tenant === null || row.tenant === tenant)
+  const ofTenant = seen.filter((row) => isOfTenant(tenant, row))
   const block = foreign.blocked.find((each) => each.issuer === iss && each.kid === kid)
   const accepted = ofTenant.filter(({ verdict }) => verdict === 'accepted')
   return {
@@ -93,6 +92,11 @@ type Seen = ForeignUsage['seen'][number]
 
 function isOf(iss: string, { issuer }: Seen): boolean {
   return issuer === iss || fitsIssuer(iss, issuer)
+}
+
+/** A tenant that is no `tid` is the issuer's own affair: its rows name none. */
+function isOfTenant(tenant: string | undefined, row: Seen): boolean {
+  return tenant === undefined || row.tenant === null || row.tenant === tenant
 }
 
 function issuerRows(rows: readonly Seen[]): IssuerRow[] {
@@ -199,7 +203,7 @@ const DOUBT_HOURS = 24
  */
 export async function doubtName(
   sentinel: string,
-  { iss, kid }: Pick<Command, 'kid'> & { readonly iss: string },
+  { iss, kid, tenant }: Pick<Command, 'kid' | 'tenant'> & { readonly iss: string },
 ): Promise<string | undefined> {
   // Of keys by other names sightings do not tell.
   const sighted = kid !== undefined && sightedKey.test(kid) ? kid : undefined
@@ -207,11 +211,16 @@ export async function doubtName(
   const usage = await fetchForeignUsage(sentinel, { iss, kid: sighted, hours: DOUBT_HOURS }, late).catch(
     () => undefined,
   )
-  if (usage === undefined || usage.seen.some((row) => isOf(iss, row))) return undefined
-  const others = [...new Set(usage.seen.map(({ issuer }) => issuer))]
-  const byKey = sighted === undefined ? '' : ' by this key'
-  const seen = others.length === 0 ? '' : `, but of ${formatNames(others)}`
-  return `NOBODY SAW a token of ${iss}${byKey} in the last ${DOUBT_HOURS} h${seen}: a name that no validator knows kills nothing; read it off a token`
+  if (usage === undefined || usage.seen.some((row) => isOf(iss, row) && isOfTenant(tenant, row)))
+    return undefined
+  const others = new Set(usage.seen.filter((row) => !isOf(iss, row)).map(({ issuer }) => issuer))
+  const what = [
+    iss,
+    ...(tenant === undefined ? [] : [`of tenant ${tenant}`]),
+    ...(sighted === undefined ? [] : ['by this key']),
+  ]
+  const seen = others.size === 0 ? '' : `, but of ${formatNames([...others])}`
+  return `NOBODY SAW a token of ${what.join(' ')} in the last ${DOUBT_HOURS} h${seen}: a name that no validator knows kills nothing; read it off a token`
 }
 
 /** What shows, in place of a canary, that the denial holds; or that nothing does yet, and why. */

@@ -32,7 +32,12 @@ const away = [
   { error: 'witness_unavailable', error_description: 'the witness did not log the manifest' },
 ] as const
 
-async function kill(t: TestContext, script: Script, args: readonly string[] = []) {
+async function kill(
+  t: TestContext,
+  script: Script,
+  args: readonly string[] = [],
+  op: readonly string[] = ['key', 'block', '--kid', kid],
+) {
   const given: { op: unknown; iss: unknown; kid: unknown; jti: unknown }[] = []
   const server = createServer(async (request, response) => {
     const path = new URL(request.url ?? '', 'http://authority').pathname
@@ -75,7 +80,7 @@ async function kill(t: TestContext, script: Script, args: readonly string[] = []
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const authority = { url, operators: [{ id: 'olga', key_file: keyFile }] }
   writeFileSync(ready, JSON.stringify({ authority, sentinel: { url } }))
-  const command = ['key', 'block', '--ready', ready, '--kid', kid, '--reason', 'stolen', ...args]
+  const command = [...op, '--ready', ready, '--reason', 'stolen', ...args]
   const finished: Finished = await countersign(command)
   return { ...finished, given }
 }
@@ -176,4 +181,13 @@ test('R2: whoever slips in the name of an issuer that is not ours reads that nob
   )
   const none = await kill(t, { commands: [done], seen: () => [] }, ['--iss', iss, '--json'])
   assert.match(JSON.parse(none.stdout).doubt, /^NOBODY SAW a token of .* in the last 24 h: a name/)
+
+  const ofEntra = () => [{ ...seen()[0], issuer: iss, tenant: 'lower-case' }]
+  const cut = (tenant: string) =>
+    kill(t, { commands: [done], seen: ofEntra }, ['--iss', iss, '--tenant', tenant], ['cutoff'])
+  assert.match(
+    (await cut('LOWER-CASE')).stderr,
+    /^NOBODY SAW a token of .* of tenant LOWER-CASE in the last 24 h: a/,
+  )
+  assert.equal((await cut('lower-case')).stderr, '')
 })
