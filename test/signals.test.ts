@@ -36,7 +36,13 @@ let receiver: Receiver
 let pushUrl: string
 before(async () => {
   consumer = await startTestIssuer('consumer', { signals: true })
-  enterprise = await startTestIssuer('enterprise', { world: consumer.world, signals: true })
+  enterprise = await startTestIssuer('enterprise', {
+    world: consumer.world,
+    signals: true,
+    settings: {
+      signals: { loopback_receivers: true, bearer_allowed: 'this receiver knows the specifications alone' },
+    },
+  })
   receiver = await startReceiver({
     [new URL(consumer.issuers[0] ?? '').origin]: consumer.url,
     [new URL(enterprise.issuers[0] ?? '').origin]: enterprise.url,

@@ -153,7 +153,10 @@ export function writeConfigs(
         ...(wished[realm]?.resources ?? []),
       ],
       // A sample's receivers are on this machine, like all of it.
-      signals: { loopback_receivers: true },
+      signals: {
+        loopback_receivers: true,
+        ...(realm === 'enterprise' && { bearer_allowed: BEARER_ALLOWED }),
+      },
       sentinel: urls.sentinel,
       client_certificate: wished[realm]?.client_certificate,
       mutual_tls: wished[realm]?.mutual_tls,

@@ -84,7 +84,12 @@ const members = z.strictObject({
   signals: z
     .strictObject({
       /** Receivers on this machine may be pushed to, over http too: for a sample or a test alone. */
-      loopback_receivers: z.boolean(),
+      loopback_receivers: z.boolean().default(false),
+      /**
+       * Takes tokens that are bound to nothing in the realm `enterprise` too, for receivers that know no others. The value says
+       * why, and is warned of at each start.
+       */
+      bearer_allowed: z.string().min(1).optional(),
     })
     .default({ loopback_receivers: false }),
 })

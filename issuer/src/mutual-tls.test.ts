@@ -21,7 +21,7 @@ import {
 import { createTestHolder } from '@countersign/validator/test-proof'
 import { decodeJwt } from 'jose'
 import { type SeedClient, tokenExchange } from './config.ts'
-import { type Answer, codeFrom } from './flows.ts'
+import { type Answer, codeFrom, post } from './flows.ts'
 import { callback, clientIds, startTestIssuer, type TestIssuer } from './testing.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mutual-tls-'))
@@ -338,6 +338,31 @@ test('J5 T066 T149 T150: a receiver whose token is bound to a key comes with a p
     ['DPoP', holder.prove({ url })],
   ] as const)
     assert.equal((await get(scheme, dpop)).status, 401)
+})
+
+test('J5 T066: in the enterprise realm a receiver comes with a bound token, unless somebody says why not', async () => {
+  const bearerAllowed = { loopback_receivers: true, bearer_allowed: 'a receiver that knows nothing else' }
+  const lenient = await startTestIssuer('enterprise', { settings: { signals: bearerAllowed } })
+  const home = await startTestIssuer('consumer')
+  const strict = await startTestIssuer('enterprise')
+  const list = async (realm: TestIssuer): Promise<Response> => {
+    const form = { grant_type: 'client_credentials', scope: 'ssf.manage' }
+    const { access_token } = await post(realm, '/token', clientIds.receiver, form)
+    return realm.fetch(`${realm.issuers[0]}/ssf/stream`, {
+      headers: { authorization: `Bearer ${access_token}` },
+    })
+  }
+  assert.equal((await list(lenient)).status, 200)
+  assert.equal((await list(home)).status, 200)
+  const refused = await list(strict)
+  assert.equal(refused.status, 401)
+  assert.match(String(((await refused.json()) as Answer)['error_description']), /bound to their sender/)
+  assert.match(refused.headers.get('www-authenticate') ?? '', /^Bearer error="invalid_token"/)
+  assert.deepEqual(
+    strict.sightings.map(({ verdict }) => verdict),
+    ['sender_mismatch'],
+  )
+  await Promise.all([lenient, home, strict].map(({ stop }) => stop()))
 })
 
 test('T158 T249 RFC 8705: who is not the proxy, or what is no certificate, shows none', async () => {

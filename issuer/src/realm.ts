@@ -7,9 +7,11 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import type { Logger, Running } from '@countersign/service'
 import { readConfig } from '@countersign/service/config'
+import { BOUND_REALMS, bearerAllowed } from '@countersign/validator/connected'
 import type { NewsSource } from '@countersign/validator/hold'
 import type { TrustSource } from '@countersign/validator/manifest'
 import type { Validator } from '@countersign/validator/validator'
+import { isWeakened } from '@countersign/validator/weakened'
 import { sweepExpired } from './adapter.ts'
 import { Attempts } from './attempts.ts'
 import { mutualTlsOptions, openClientCertificates } from './certificate.ts'
@@ -44,6 +46,7 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
     secrets: readConfig(config.secrets, secretsSchema),
     seed: readConfig(config.seed, seedSchema),
     database,
+    areSignalsBound: areSignalsBound(config),
     certificates: openClientCertificates(config),
     passwords: new Attempts(now),
     codes: new Attempts(now),
@@ -102,6 +105,12 @@ export async function openRealm(config: IssuerConfig, surroundings: Surroundings
       await database.destroy()
     },
   }
+}
+
+/** Whether a receiver of signals has to prove that its token is its own. */
+function areSignalsBound({ realm, signals }: IssuerConfig): boolean {
+  const consequence = 'the endpoints of shared signals accept tokens that are bound to nothing'
+  return !isWeakened(bearerAllowed, signals.bearer_allowed, consequence) && BOUND_REALMS.includes(realm)
 }
 
 /** From the charter, so that an issuer whose name nobody approved does not start. */

@@ -5,8 +5,9 @@
 
 import { hkdfSync } from 'node:crypto'
 import type { Logger } from '@countersign/service'
+import { claimedConfirmation } from '@countersign/validator/confirmation'
 import { dpop } from '@countersign/validator/dpop'
-import { createGuard } from '@countersign/validator/guard'
+import { type Binding, createGuard, type Proof } from '@countersign/validator/guard'
 import { createHintValidator } from '@countersign/validator/hint'
 import { keySetOf } from '@countersign/validator/key-set'
 import type { TrustSource } from '@countersign/validator/manifest'
@@ -45,6 +46,8 @@ export interface Realm {
   readonly validator: Validator
   readonly issue: Issue
   readonly certificates: ClientCertificates | undefined
+  /** Whether the endpoints of shared signals take no token that is bound to nothing. */
+  readonly areSignalsBound: boolean
   readonly usage?: Pick<Usage, 'count'> | undefined
   readonly passwords: Attempts
   readonly codes: Attempts
@@ -178,6 +181,7 @@ export async function openTenant(
         ...(config.dpop.nonce_required && { nonces: createNonces({ secrets: nonceSecrets(secrets) }) }),
       }),
       ...(certificates === undefined ? [] : [certificates.binding]),
+      ...(realm.areSignalsBound ? [boundTokensAlone] : []),
     ],
   })
   provider.use(transmitter.serve({ provider, guard, accessTokens }))
@@ -201,6 +205,19 @@ export async function openTenant(
   })
   await transmitter.start(isSignInEnded)
   return { provider, transmitter }
+}
+
+/** The validator cannot ask for it: it also decides about tokens that their sender does not bring. */
+const boundTokensAlone: Binding = {
+  confirm: (_, { token }): Proof =>
+    Object.keys(claimedConfirmation(token)).length > 0
+      ? {}
+      : {
+          error: {
+            code: 'invalid_token',
+            description: 'only tokens that are bound to their sender count here',
+          },
+        },
 }
 
 /** For proofs that come with tokens; each process of this realm knows those of the others. */

@@ -79,7 +79,7 @@ export interface ConnectedValidator extends Validator {
 
 const STALE_SECONDS_MAX = 60
 /** Where people work for somebody else, a stolen token must be worth nothing. */
-const BOUND_REALMS: readonly string[] = ['enterprise']
+export const BOUND_REALMS: readonly string[] = ['enterprise']
 
 /** Whom it is connected to. Ended with it. */
 export interface Connection {

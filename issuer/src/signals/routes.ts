@@ -101,9 +101,12 @@ export function createSignalRoutes({ desk, tokens, audience }: RouteOptions): Mi
     })
     ctx.set({ ...admission.headers })
     if (!admission.admitted) {
-      const { 'www-authenticate': challenge = 'Bearer' } = admission.denial.headers
+      const { headers, body } = admission.denial
+      const { 'www-authenticate': challenge = 'Bearer' } = headers
       // Whatever is wrong with a token, another one is needed: 401 (RFC 6750, section 3.1).
-      throw new Declined(401, 'an access token of this issuer is needed', { 'www-authenticate': challenge })
+      throw new Declined(401, body['error_description'] ?? 'an access token of this issuer is needed', {
+        'www-authenticate': challenge,
+      })
     }
     const { token } = admission
     const scheme = tokenTypeOf(token.claims['cnf'])
