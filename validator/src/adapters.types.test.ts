@@ -40,6 +40,13 @@ test('Express: what needs a token takes it from a guarded request alone', () => 
       response.json({ id: request.params['id'], ...openMailbox(request.token) })
     }),
   )
+  app.get(
+    '/mail/:id',
+    protect(guard, (request: forExpress.Guarded<Request<{ id: string }>>, response) => {
+      const id: string = request.params.id
+      response.json({ id, ...openMailbox(request.token) })
+    }),
+  )
   router.post(
     '/mail',
     protect(guard.requiring({ scopes: 'mail.send' }), async (request, response, next) => {
