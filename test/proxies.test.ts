@@ -123,6 +123,7 @@ const routes = [
   { host: 'application.example', path: '/' },
   { host: 'application.example', path: '/admin', scopes: ['mail.admin'] },
   { host: 'application.example', path: '/posted', methods: ['POST'] },
+  { host: 'admin.example', path: '/', scopes: ['mail.admin'] },
 ]
 
 for (const { name, program, fault, start } of proxies) {
@@ -174,6 +175,50 @@ for (const { name, program, fault, start } of proxies) {
         for (const empty of ['scope', 'client']) assert.equal(seen?.headers[`x-auth-${empty}`] ?? '', '')
       },
     )
+
+    await t.test(
+      'T249: no name of theirs passes that an application reads as one of ours, and none of ours is taken off',
+      async () => {
+        const token = bearer(edge.issue())
+        const alike = [
+          'X_Auth_Subject',
+          'root',
+          'X-Auth_Subject',
+          'root',
+          'x_auth-scope',
+          'admin',
+          'X.Auth.Tenant',
+          'other',
+        ]
+        assert.equal((await askIt([...alike, ...token])).statusCode, 200)
+        const named = await askIt([...token, 'Connection', 'X-Auth-Subject, x-auth-tenant'])
+        assert.ok(named.statusCode === 200 || named.statusCode === 400, proxy.output)
+        for (const seen of application.requests.splice(0)) {
+          const names = Object.keys(seen.headers).filter((name) => /^x.auth/.test(name))
+          assert.deepEqual(names.sort(), Object.keys(identityOf(seen)).sort())
+          assert.equal(names.length, 5)
+        }
+      },
+    )
+
+    await t.test('what is upgraded to is no protocol in which more is asked for', async () => {
+      const upgrade = [
+        'Connection',
+        'Upgrade, HTTP2-Settings',
+        'Upgrade',
+        'h2c',
+        'HTTP2-Settings',
+        'AAMAAABkAAQAAP__',
+      ]
+      assert.equal((await askIt([...bearer(edge.issue()), ...upgrade])).statusCode, 200)
+      assert.notEqual(application.requests.splice(0)[0]?.headers.upgrade, 'h2c')
+    })
+
+    await t.test('a token with much to say passes as any other', async () => {
+      const scope = Array.from({ length: 500 }, (_, at) => `mail.folder.${at}`).join(' ')
+      assert.equal((await askIt(bearer(edge.issue({ claims: { scope } })))).statusCode, 200)
+      assert.equal(application.requests.splice(0)[0]?.headers['x-auth-scope'], scope)
+    })
 
     await t.test(
       'T063 T064 T065 T250 T251: what is hostile is refused, and the application hears of none',
@@ -246,6 +291,8 @@ for (const { name, program, fault, start } of proxies) {
         for (const path of ['/ADMIN', '/x/..%2fadmin', '/x/..;/admin', '//admin', '/x/../admin'])
           assert.ok([400, 403, 404].includes((await askIt(headers, { path })).statusCode ?? 0), path)
       }
+      for (const host of ['admin.example:', 'admin.example,x', 'admin.example..', 'x@admin.example'])
+        await askIt(token, { host })
       assert.deepEqual(application.requests, [])
       assert.equal((await askIt(token, { path: '/posted', method: 'POST' })).statusCode, 200)
       assert.equal(application.requests.splice(0).length, 1)
