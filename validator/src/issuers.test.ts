@@ -642,6 +642,15 @@ test('an option that a preset does not know, or a word that it does not take, is
       () => oidc('https://as.example/.well-known/openid-configuration'),
       /^issuer is the issuer itself, as it stands in iss, and not where its metadata are$/,
     ],
+    [
+      () =>
+        createValidator({
+          issuers: ['https://as.example' as never],
+          audience,
+          [acceptWithoutReceipt]: 'tests',
+        }),
+      /^an issuer is no preset such as oidc\(url\)$/,
+    ],
     [() => auth0('acme.auth0.com' as never), /^auth0 takes an object of options$/],
     [() => cognito({ userPoolId: 'eu-central-1_a' } as never), /^region is missing$/],
     [() => cognito({ region: 'eu-central-1' } as never), /^userPoolId is missing$/],

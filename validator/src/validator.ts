@@ -547,7 +547,7 @@ function openIssuers(
   const open: OpenIssuer[] = []
   try {
     for (const issuer of issuers as readonly ForeignIssuer[]) {
-      if (typeof issuer?.open !== 'function') throw new TypeError('an issuer is none')
+      if (typeof issuer?.open !== 'function') throw new TypeError('an issuer is no preset such as oidc(url)')
       open.push(issuer.open({ hasAuthority: trust !== undefined, onProblem }))
     }
     if (new Set(open.map(({ issuer }) => issuer)).size < open.length)
