@@ -8,7 +8,11 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -35,6 +39,7 @@ import {
   type TestAuthority,
 } from '../broker/src/testing-pki.ts'
 import { FakeBrowser } from '../issuer/src/fake-browser.ts'
+import { connectBroker } from '../oidc-adapter/src/broker.ts'
 import { root } from '../tools/source.ts'
 import { type Application, moved, plain as source, startApplication } from './plain-application.ts'
 import { freePort } from './ports.ts'
@@ -265,6 +270,47 @@ describe('an application on oidc-provider', { skip: missingOpenssl() }, () => {
     assert.deepEqual(answer, [503, 'temporarily_unavailable', 'undefined'])
     assert.deepEqual(await grant(), [200, undefined, 'string'])
   })
+})
+
+test('an adapter asks again where the connection that it had kept was closed, and takes nobody else for the broker', {
+  skip: missingOpenssl(),
+}, async (t) => {
+  const { key, cert } = authority.issue('stand-in', ['IP:127.0.0.1'])
+  const known = new WeakSet<object>()
+  let answer: (request: IncomingMessage, response: ServerResponse) => unknown = () => {}
+  const server = createServer(
+    { key: readFileSync(key), cert: readFileSync(cert), ca: readFileSync(authority.cert), requestCert: true },
+    (request, response) => answer(request, response),
+  ).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const url = `https://127.0.0.1:${port}`
+  const adapter = connectBroker({ url, key: certificate.key, cert: certificate.cert, ca: authority.cert })
+  t.after(() => {
+    adapter.close()
+    server.close()
+  })
+  const issue = (): Promise<string> => adapter.issue('access', {}, 'ES256')
+
+  answer = ({ socket }, response) => {
+    if (known.has(socket)) return socket.destroy()
+    known.add(socket)
+    return response.end('{"token":"a.b.c"}')
+  }
+  for (let n = 0; n < 3; n++) assert.equal(await issue(), 'a.b.c')
+
+  for (const [status, content, retryable] of [
+    [503, '<html>down</html>', true],
+    [502, 'null', true],
+    [404, '{"message":"no route"}', false],
+    [200, '{}', false],
+    [200, 'null', false],
+    [200, '{"token":7}', false],
+  ] as const) {
+    answer = (_, response) => response.writeHead(status).end(content)
+    const message = `what answers ${status} there is not the broker`
+    await assert.rejects(issue(), { name: 'LineError', code: 'disconnected', message, retryable })
+  }
 })
 
 function missingPython(): string | undefined {

@@ -4,11 +4,13 @@
  * @module
  */
 
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
 import { Agent, request } from 'node:https'
-import { json } from 'node:stream/consumers'
+import { text as textOf } from 'node:stream/consumers'
 import { keepConnected, LineError } from '@countersign/lines'
-import type { JsonObject } from '@countersign/validator/json'
+import { type JsonObject, parseObject } from '@countersign/validator/json'
 
 export interface RemoteBroker {
   /** Such as `https://broker.example:8443`. */
@@ -64,8 +66,7 @@ function overHttps({ url, key, cert, ca }: RemoteBroker): Broker {
   credentials()
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX })
 
-  async function post(path: string, body: object): Promise<unknown> {
-    const text = JSON.stringify(body)
+  async function ask(path: string, text: string, signal: AbortSignal): Promise<Answer> {
     const asking = request({
       agent,
       ...credentials(),
@@ -74,34 +75,59 @@ function overHttps({ url, key, cert, ca }: RemoteBroker): Broker {
       method: 'POST',
       path,
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
-      signal: AbortSignal.timeout(ISSUE_MILLISECONDS_MAX),
-    })
-    const answered = new Promise<{ status: number; content: unknown }>((resolve, reject) => {
-      asking.once('error', reject)
-      asking.once('response', (response) => {
-        json(response).then((content) => resolve({ status: response.statusCode ?? 0, content }), reject)
-      })
+      signal,
     })
     asking.end(text)
-    const { status, content } = await answered.catch((error: Error) => {
+    try {
+      const [response] = (await once(asking, 'response')) as [IncomingMessage]
+      return { status: response.statusCode ?? 0, content: await textOf(response) }
+    } catch (error) {
+      // The broker was just closing the connection, as when it is configured anew. A token that nobody got may be made twice.
+      const isLeftOver = asking.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
+      if (isLeftOver) return ask(path, text, signal)
+      throw error
+    }
+  }
+
+  async function post(path: string, body: object): Promise<string> {
+    const { status, content } = await ask(
+      path,
+      JSON.stringify(body),
+      AbortSignal.timeout(ISSUE_MILLISECONDS_MAX),
+    ).catch((error: Error) => {
       throw new LineError('disconnected', `the broker cannot be reached: ${error.message}`, {
         retryable: true,
       })
     })
-    if (status !== 200) throw problemOf(content)
-    return content
+    return readToken(status, content)
   }
 
   return {
-    issue: async (type, claims, alg) => {
-      const { token } = (await post('/v1/issue', { type, claims, alg })) as { readonly token: string }
-      return token
-    },
+    issue: (type, claims, alg) => post('/v1/issue', { type, claims, alg }),
     close: () => agent.destroy(),
   }
 }
 
-function problemOf(content: unknown): LineError {
-  const { code, detail, retryable } = content as Readonly<Record<string, unknown>>
-  return new LineError(String(code), String(detail), { retryable: retryable === true })
+interface Answer {
+  readonly status: number
+  readonly content: string
+}
+
+/** Throws `LineError`. What stands between may answer in the broker's place, in words of its own. */
+function readToken(status: number, content: string): string {
+  const { token, code, detail, retryable } = readObject(content)
+  if (status === 200 && typeof token === 'string') return token
+  if (status !== 200 && typeof code === 'string')
+    throw new LineError(code, String(detail), { retryable: retryable === true })
+  throw new LineError('disconnected', `what answers ${status} there is not the broker`, {
+    retryable: status >= 500,
+  })
+}
+
+function readObject(content: string): JsonObject {
+  try {
+    return parseObject(content)
+  } catch {
+    return {}
+  }
 }
