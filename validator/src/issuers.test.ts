@@ -675,6 +675,11 @@ test('V1 T100 T239: what is left open or mistaken in a configuration is refused 
     make({ issuers: [] }),
     make({ issuers: ['https://accounts.google.com'] }),
     make({ issuers: [google(), google()] }),
+    make({ issuers: [entra({ tenants: [tenantA] }), entra({ tenants: [tenantB] })], tokenType: 'access' }),
+    make({
+      issuers: [entra({ tenants: [tenantA] }), oidc(`${microsoft}/${tenantB}/v2.0`)],
+      tokenType: 'access',
+    }),
     make({ tokenType: 'access' }),
     make({ [acceptWithoutReceipt]: undefined }),
     make({ [acceptWithoutReceipt]: '' }),
@@ -711,4 +716,6 @@ test('V1 T100 T239: what is left open or mistaken in a configuration is refused 
   ]
   for (const [at, construct] of bad.entries()) assert.throws(construct, TypeError, String(at))
   make({})()
+  const itsOwnFirst = [oidc(`${microsoft}/${tenantB}/v2.0`), entra({ tenants: [tenantA] })]
+  make({ issuers: itsOwnFirst, tokenType: 'access' })()
 })

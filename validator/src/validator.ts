@@ -550,8 +550,9 @@ function openIssuers(
       if (typeof issuer?.open !== 'function') throw new TypeError('an issuer is no preset such as oidc(url)')
       open.push(issuer.open({ hasAuthority: trust !== undefined, onProblem }))
     }
-    if (new Set(open.map(({ issuer }) => issuer)).size < open.length)
-      throw new TypeError('an issuer is named twice: name it once, with all its tenants')
+    const unasked = open.find(({ issuer }, at) => open.findIndex((each) => each.speaksFor(issuer)) < at)
+    if (unasked !== undefined)
+      throw new TypeError(`${unasked.issuer} is named twice, or behind a template for it`)
     const other = open.find((issuer) => issuer.tokenType !== tokenType)
     if (other !== undefined)
       throw new TypeError(`tokens of ${other.issuer} are of tokenType ${other.tokenType}`)
