@@ -99,6 +99,23 @@ test('R4 denials outlive a restart, and a crash in the middle of a line', async 
   assert.ok(!readFileSync(file, 'utf8').includes('torn'))
 })
 
+test('R4 while a service is replaced by the next one on the same file, nothing is acknowledged that the next does not keep', async () => {
+  const file = join(folder, 'replaced.jsonl')
+  const before = openDenials({ file, now: () => now })
+  await before.add({ issuer, session: 'session-1', before: now + 1 })
+  const next = openDenials({ file, now: () => now })
+  for (let count = 0; count < 2; count++)
+    await assert.rejects(
+      before.add({ issuer, session: 'session-2', before: now + 1 }),
+      /no longer of this process/,
+    )
+  assert.equal(before.count, 2, 'it holds all the same')
+  await next.add({ issuer, session: 'session-3', before: now + 1 })
+  assert.equal(openDenials({ file, now: () => now }).count, 2)
+  rmSync(file)
+  await assert.rejects(next.add({ issuer, kid: 'k' }), /or it was removed/)
+})
+
 test('R4 a disk that is full in the middle of a line: what was not written is not acknowledged, and what comes after it is kept', () => {
   const file = join(folder, 'full.jsonl')
   const script = `

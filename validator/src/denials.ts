@@ -11,7 +11,17 @@
  * @module
  */
 
-import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { type JsonObject, type JsonValue, parseObject } from './json.ts'
 import { Refusal } from './refusal.ts'
@@ -54,7 +64,10 @@ export interface Denials extends DenialSource {
 }
 
 export interface DenialsOptions {
-  /** Keeps them over a restart. Left out: a restart forgets them, and tokens from before are good again. */
+  /**
+   * Keeps them over a restart, for one process at a time: the last that opened it. Left out: a restart forgets them, and tokens
+   * from before are good again.
+   */
   readonly file?: string | undefined
   /** How many of each issuer are kept apart. */
   readonly entriesMax?: number | undefined
@@ -93,6 +106,7 @@ export function openDenials(options: DenialsOptions = {}): Denials {
       held.add(denial, now())
       // Also where it changes nothing: what came before may hold and not have been written.
       if (file === undefined || descriptor === undefined) return
+      checkOwn(file, descriptor)
       const linesBefore = lines
       // Where this fails, nobody knows how much of it is in the file: the next one begins another.
       lines = Number.POSITIVE_INFINITY
@@ -252,6 +266,12 @@ function rewrite(file: string, held: Held): number {
     closeSync(descriptor)
     throw error
   }
+}
+
+/** Where another process has begun the file anew since, what is written here nobody would read. */
+function checkOwn(file: string, descriptor: number): void {
+  if (statSync(file, { throwIfNoEntry: false })?.ino === fstatSync(descriptor).ino) return
+  throw new Error(`${file} is no longer of this process: another has opened it, or it was removed`)
 }
 
 function syncFolder(path: string): void {
