@@ -340,6 +340,25 @@ test('J5 T066 T149 T150: a receiver whose token is bound to a key comes with a p
     assert.equal((await get(scheme, dpop)).status, 401)
 })
 
+test('T150: a proof of a receiver counts once at all processes of the realm, also at one that starts later', async () => {
+  const first = await startTestIssuer('enterprise')
+  const holder = createTestHolder()
+  const issuer = first.issuers[0] ?? ''
+  const form = { grant_type: 'client_credentials', scope: 'ssf.manage' }
+  const headers = { dpop: holder.prove({ method: 'POST', url: `${issuer}/token` }) }
+  const { access_token: token = '' } = await post(first, '/token', clientIds.receiver, form, { headers })
+  const url = `${issuer}/ssf/stream`
+  const proof = holder.prove({ url, token })
+  const show = async (realm: TestIssuer, dpop: string): Promise<number> =>
+    (await realm.fetch(url, { headers: { authorization: `DPoP ${token}`, dpop } })).status
+  const together = await Promise.all(Array.from({ length: 5 }, () => show(first, proof)))
+  assert.deepEqual(together.sort(), [200, 401, 401, 401, 401])
+  const second = await startTestIssuer('enterprise', { world: first.world, folder: first.folder })
+  assert.equal(await show(second, proof), 401)
+  assert.equal(await show(second, holder.prove({ url, token })), 200)
+  await Promise.all([first.stop(), second.stop()])
+})
+
 test('J5 T066: in the enterprise realm a receiver comes with a bound token, unless somebody says why not', async () => {
   const bearerAllowed = { loopback_receivers: true, bearer_allowed: 'a receiver that knows nothing else' }
   const lenient = await startTestIssuer('enterprise', { settings: { signals: bearerAllowed } })

@@ -12,8 +12,9 @@ import { createHintValidator } from '@countersign/validator/hint'
 import { keySetOf } from '@countersign/validator/key-set'
 import type { TrustSource } from '@countersign/validator/manifest'
 import { createNonces } from '@countersign/validator/nonces'
+import type { ReplayCache } from '@countersign/validator/replay'
 import type { Validator } from '@countersign/validator/validator'
-import type { Provider } from 'oidc-provider'
+import { errors, type Provider } from 'oidc-provider'
 import { createAdapterFactory, revokeGrant } from './adapter.ts'
 import { aliasOf } from './alias.ts'
 import type { Attempts } from './attempts.ts'
@@ -178,6 +179,7 @@ export async function openTenant(
     bindings: [
       dpop({
         base: [issuer, ...(alias === undefined ? [] : [alias])],
+        replay: rememberProofs(provider),
         ...(config.dpop.nonce_required && { nonces: createNonces({ secrets: nonceSecrets(secrets) }) }),
       }),
       ...(certificates === undefined ? [] : [certificates.binding]),
@@ -205,6 +207,21 @@ export async function openTenant(
   })
   await transmitter.start(isSignInEnded)
   return { provider, transmitter }
+}
+
+/** In the realm's database: a proof counts once at all of its processes, also when they have been started again. */
+function rememberProofs(provider: Provider): ReplayCache {
+  return {
+    add: async ({ id, expiresAt }) => {
+      try {
+        return await provider.ReplayDetection.unique(AUDIENCE_PATH, id, Math.ceil(expiresAt))
+      } catch (error) {
+        // Two came at the same moment, and this is the second.
+        if (error instanceof errors.InvalidDpopProof) return false
+        throw error
+      }
+    },
+  }
 }
 
 /** The validator cannot ask for it: it also decides about tokens that their sender does not bring. */

@@ -246,7 +246,7 @@ export async function startTestIssuer(
     secrets,
     stop: async () => {
       await running.stop()
-      rmSync(folder, { recursive: true })
+      rmSync(folder, { recursive: true, force: true })
     },
   }
   return issuer
