@@ -36,6 +36,11 @@ test('T271: a million proofs in a moment do not grow the memory, and what has no
   assert.equal(cache.add(first), false, 'what came first is still known')
 })
 
+test('T271: no setting makes a cache without an end, or one in which nothing is new', () => {
+  for (const proofsMax of [Number.NaN, Number.POSITIVE_INFINITY, 0, -1, 1.5, '5' as unknown as number])
+    assert.throws(() => createReplayCache({ proofsMax }), TypeError, String(proofsMax))
+})
+
 test('T271: a million proofs over an hour are all taken, and the memory stays what it was', () => {
   const place = { now: 1000 }
   const cache = createReplayCache({ proofsMax: 80_000, now: () => place.now })

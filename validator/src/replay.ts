@@ -40,12 +40,14 @@ const SHARE_OF_ONE_KEY = 1 / 8
 /**
  * In memory, and never more than `proofsMax`. Two generations: the older is dropped when everything in it has expired. When
  * both are full, or one key has more than its share, no further proof is new: a cache that forgot would let one be
- * replayed by whoever fills it.
+ * replayed by whoever fills it. Throws `TypeError` where `proofsMax` is no number.
  */
 export function createReplayCache({
   proofsMax = PROOFS_MAX,
   now = () => Date.now() / 1000,
 }: ReplayCacheOptions = {}): ReplayCache {
+  if (!(Number.isSafeInteger(proofsMax) && proofsMax > 0))
+    throw new TypeError('proofsMax is not a number of proofs')
   const generationMax = Math.ceil(proofsMax / 2)
   const shareMax = Math.ceil(generationMax * SHARE_OF_ONE_KEY)
   let [newer, older] = [emptyGeneration(), emptyGeneration()]
