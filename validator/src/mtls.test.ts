@@ -138,6 +138,20 @@ test('T158 T249: the header of anybody but the proxy is not looked at', async ()
   assert.equal(await ask('base64', ['?'], { peer: '203.0.113.9' }), 'sender_mismatch')
 })
 
+test('the proxy is known by its address, however that is written', async () => {
+  for (const [peer, written] of [
+    ['::1', '0:0:0:0:0:0:0:1'],
+    ['2001:db8::1', '2001:DB8::0:1'],
+    ['10.0.0.1', '::ffff:a00:1'],
+    ['fe80::1%eth0', 'fe80::1%eth0'],
+  ] as const) {
+    const options = { from: { header: 'client-cert', format: 'base64', peers: [written] } } as const
+    const guard = createGuard(validator, { bindings: [mtls(options)] })
+    const asked = { ...requestFor(['client-cert', base64], token), peer }
+    assert.ok((await guard.admit(asked)).admitted, written)
+  }
+})
+
 test('T080: of two bindings both are asked, and of an unknown one nobody can be', async () => {
   const bound = (cnf: object): Promise<string> => ask('base64', [base64], { bound: issueTo(cnf) })
   assert.equal(await bound({ 'x5t#S256': own.thumbprint, jkt: 'A'.repeat(43) }), 'sender_mismatch')
@@ -192,7 +206,10 @@ test('T158: whatever stands in the header, nothing is thrown, and nothing but th
 
 test('T239: a header without its format or proxy is no setting', () => {
   const good = { header: 'client-cert', format: 'rfc9440', peers: ['127.0.0.1'] } as const
-  for (const wrong of [{ header: '' }, { header: 'a b' }, { format: 'pem' }, { peers: [] }])
+  const wrongPeers = [[], ['10.0.0.0/8'], ['localhost'], ['127.0.0.1', '127.0.0.1 ']].map((peers) => ({
+    peers,
+  }))
+  for (const wrong of [{ header: '' }, { header: 'a b' }, { format: 'pem' }, ...wrongPeers])
     assert.throws(() => mtls({ from: { ...good, ...wrong } as ForwardedCertificate }), TypeError)
 })
 

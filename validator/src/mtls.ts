@@ -9,6 +9,7 @@
  */
 
 import { hash, X509Certificate } from 'node:crypto'
+import { isIP, SocketAddress } from 'node:net'
 import type { Binding, GuardedRequest, Proof } from './guard.ts'
 import { headerValues } from './headers.ts'
 
@@ -22,7 +23,7 @@ export interface MtlsOptions {
 export interface ForwardedCertificate {
   readonly header: string
   readonly format: CertificateFormat
-  /** Addresses of the proxy. Of anybody else, the header is not looked at. */
+  /** Addresses of the proxy, no names and no networks. Of anybody else, the header is not looked at. */
   readonly peers: readonly string[]
 }
 
@@ -69,7 +70,7 @@ export function certificateReader(
   from: ForwardedCertificate,
 ): (request: Pick<GuardedRequest, 'rawHeaders' | 'peer'>) => SeenCertificate | 'malformed' | undefined {
   const header = from.header.toLowerCase()
-  const peers = new Set(from.peers.map(plainAddress))
+  const peers = new Set(from.peers.map(readPeer))
   const read = readers[from.format]
   if (!/^[a-z0-9-]+$/.test(header) || peers.size === 0 || read === undefined)
     throw new TypeError('a certificate from a proxy needs its header, format and peers')
@@ -86,6 +87,15 @@ export function certificateReader(
 const malformed = {
   code: 'invalid_token',
   description: 'the header of the client certificate is not well-formed',
+}
+
+/** A name or a network would match no address, and every token be refused. */
+function readPeer(text: string): string {
+  const family = isIP(text)
+  if (family === 0) throw new TypeError(`${text} is not the address of a proxy`)
+  // Of its many spellings, the one that sockets give. They leave the zone where it is.
+  const isPlain = family === 4 || text.includes('%')
+  return plainAddress(isPlain ? text : new SocketAddress({ address: text, family: 'ipv6' }).address)
 }
 
 /** A socket for both kinds of addresses writes those of the older kind in its own way. */
