@@ -15,7 +15,7 @@ import type { DenialCode } from './denial.ts'
 
 export type { CanaryResult, Probe, Proof } from './canary.ts'
 export { describeProposal, type InForce } from './changes.ts'
-export type { Operation } from './command.ts'
+export { namesOf, type Operation } from './command.ts'
 
 /** A command as it is given; when and under which name it is sent is added when it is signed. */
 export type Command = Omit<CommandClaims, 'iat' | 'jti'>

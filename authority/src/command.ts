@@ -166,14 +166,14 @@ function withKey<T extends Trust>(
 }
 
 function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: AuthorisedCommand): Slot[] {
-  const slots = slotsOf(charter, trust.keys.values())
-  if (realm !== undefined) {
-    if (!charter.realms.has(realm)) throw new Denial('unknown_realm')
-    return slots.filter((slot) => slot.realm === realm)
-  }
-  const meant = slots.filter((slot) => slot.keys.some((key) => key.kid === kid))
-  if (meant.length === 0) throw new Denial('unknown_key')
-  return meant
+  if (realm !== undefined && !charter.realms.has(realm)) throw new Denial('unknown_realm')
+  const slots = slotsOf(charter, trust.keys.values()).filter(
+    (slot) =>
+      (realm === undefined || slot.realm === realm) &&
+      (kid === undefined || slot.keys.some((key) => key.kid === kid)),
+  )
+  if (kid !== undefined && slots.length === 0) throw new Denial('unknown_key')
+  return slots
 }
 
 /** A cutoff only moves forward: the later one of two for the same tokens stays. */
@@ -221,23 +221,28 @@ function verifyAuthor(
   }
 }
 
-/** Which members each operation needs; of several, one is enough. */
-const namesNeeded: Readonly<Record<Operation, readonly (keyof CommandClaims)[]>> = {
-  block: ['kid'],
-  revoke: ['kid'],
-  retire: ['kid'],
-  rotate: ['realm', 'kid'],
-  // A subject is a name inside a realm, so it alone names nobody.
-  cutoff: ['realm', 'kid', 'tenant', 'iss'],
+/** What an operation is about. `needed`: of several, one is enough. `ofOthers`: what it takes beside `iss`, where it takes that. */
+interface Names {
+  readonly needed: readonly (keyof CommandClaims)[]
+  readonly taken: readonly (keyof CommandClaims)[]
+  readonly ofOthers?: readonly (keyof CommandClaims)[]
+}
+
+/** Of others all of it are words of somebody else, and go into a manifest. */
+export const namesOf: Readonly<Record<Operation, Names>> = {
+  block: { needed: ['kid'], taken: ['kid'], ofOthers: ['kid'] },
+  revoke: { needed: ['kid'], taken: ['kid'] },
+  retire: { needed: ['kid'], taken: ['kid'] },
+  rotate: { needed: ['realm', 'kid'], taken: ['realm', 'kid'] },
+  cutoff: {
+    // A subject is a name inside a realm, so it alone names nobody.
+    needed: ['realm', 'kid', 'tenant', 'iss'],
+    taken: ['realm', 'kid', 'tenant', 'sub', 'before'],
+    ofOthers: ['tenant', 'sub', 'before'],
+  },
 }
 
 const members = ['realm', 'kid', 'tenant', 'sub', 'iss'] as const
-
-/** Beside `iss`: what has a meaning there. All of it are words of somebody else, and go into a manifest. */
-const foreignMembers: Readonly<Partial<Record<Operation, readonly string[]>>> = {
-  block: ['kid'],
-  cutoff: ['tenant', 'sub'],
-}
 
 function readClaims(payload: JsonObject): CommandClaims {
   try {
@@ -260,23 +265,17 @@ function readClaims(payload: JsonObject): CommandClaims {
 }
 
 function checkNames(command: CommandClaims): CommandClaims {
-  if (command.iss !== undefined) return checkForeignNames(command)
-  const needed = namesNeeded[command.op]
-  if (needed.some((name) => command[name] !== undefined)) return command
-  throw new Denial('command_malformed', `${command.op} needs ${needed.join(' or ')}`)
-}
-
-function checkForeignNames(command: CommandClaims): CommandClaims {
-  const { op, kid } = command
-  const allowed = foreignMembers[op]
-  if (allowed === undefined) throw new Denial('command_malformed', `${op} has no iss`)
-  for (const name of members) {
-    const value = command[name]
-    if (value === undefined || name === 'iss') continue
-    if (!allowed.includes(name)) throw new Denial('command_malformed', `${op} with iss has no ${name}`)
-  }
-  if (op === 'block' && kid === undefined) throw new Denial('command_malformed', 'block needs kid')
-  if (!members.every((name) => foreignName.test(command[name] ?? 'none')))
+  const { op, iss } = command
+  const { needed, taken, ofOthers } = namesOf[op]
+  if (iss !== undefined && ofOthers === undefined) throw new Denial('command_malformed', `${op} has no iss`)
+  const allowed = iss === undefined ? taken : (ofOthers ?? [])
+  // What has no meaning here was meant to have one: a block of one tenant's tokens, say, is no block.
+  for (const name of [...members, 'before'] as const)
+    if (command[name] !== undefined && name !== 'iss' && !allowed.includes(name))
+      throw new Denial('command_malformed', `${op}${iss === undefined ? '' : ' with iss'} has no ${name}`)
+  if (needed.every((name) => command[name] === undefined))
+    throw new Denial('command_malformed', `${op} needs ${needed.join(' or ')}`)
+  if (iss !== undefined && !members.every((name) => foreignName.test(command[name] ?? 'none')))
     throw new Denial('command_malformed', 'a name is not of its form')
   return command
 }

@@ -4,7 +4,7 @@
  */
 
 import { parseArgs } from 'node:util'
-import { type Command, fetchAcks } from '@countersign/authority/client'
+import { type Command, fetchAcks, namesOf } from '@countersign/authority/client'
 import { dryRun } from './dry-run.ts'
 import { dryRunForeign } from './foreign.ts'
 import { kill, showOperated } from './kill.ts'
@@ -29,16 +29,8 @@ const options = {
   json: { type: 'boolean' },
 } as const
 
-type Name = 'iss' | 'realm' | 'kid' | 'tenant' | 'sub'
-
-/** What each operation names; of several, one is enough. */
-const needed: Readonly<Record<Command['op'], readonly Name[]>> = {
-  rotate: ['realm', 'kid'],
-  block: ['kid'],
-  revoke: ['kid'],
-  retire: ['kid'],
-  cutoff: ['realm', 'kid', 'tenant', 'iss'],
-}
+/** Longer ago nothing is kept of what was seen. */
+const HOURS_MAX = 24 * 180
 
 /** They take trust away, whatever else goes wrong. */
 const kills: readonly Command['op'][] = ['block', 'revoke', 'cutoff']
@@ -99,10 +91,10 @@ async function list(args: readonly string[]): Promise<void> {
 async function give(op: Command['op'], args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
   const { ready, operator, reason, replace, 'dry-run': isDry, hours = '24', json = false, ...target } = values
-  if (!needed[op].some((name) => target[name] !== undefined)) {
-    throw new Error(`${op} needs ${needed[op].map((name) => `--${name} ${name.toUpperCase()}`).join(' or ')}`)
-  }
+  checkNames(op, target)
   const isKill = kills.includes(op)
+  if (json && !isKill) throw new Error(`${op} has no --json`)
+  if (replace && (!isKill || op === 'cutoff')) throw new Error(`${op} has no --replace`)
   if (isDry) {
     if (!isKill) throw new Error(`${op} has no --dry-run`)
     const options = { ready, hours: readHours(hours), json }
@@ -110,19 +102,30 @@ async function give(op: Command['op'], args: readonly string[]): Promise<void> {
     if (iss !== undefined) return dryRunForeign(readSystem(ready), { op, ...target, iss }, options)
     return dryRun(readSystem(ready), { op, ...target }, options)
   }
-  if (reason === undefined && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
+  if (!reason && op !== 'rotate') throw new Error('--reason TEXT: the record says why')
   if (replace && target.iss !== undefined)
     throw new Error('nothing of ours takes the place of a key of others')
-  const command = { op, reason: reason ?? 'by hand', ...target }
+  const command = { op, reason: reason || 'by hand', ...target }
   const system = readSystem(ready)
   if (isKill) return kill(system, command, { operator, replace, json })
   showOperated(await operate(system.authority, command, operator))
 }
 
+/** Before anything is asked or done: a name that has no meaning here would be taken to narrow what is done. */
+function checkNames(op: Command['op'], target: Readonly<Partial<Record<string, string>>>): void {
+  const { needed, taken, ofOthers } = namesOf[op]
+  const isOfOthers = target['iss'] !== undefined && ofOthers !== undefined
+  const allowed: readonly string[] = isOfOthers ? ['iss', ...ofOthers] : taken
+  const surplus = Object.keys(target).find((name) => !allowed.includes(name))
+  if (surplus !== undefined) throw new Error(`${op}${isOfOthers ? ' with --iss' : ''} takes no --${surplus}`)
+  if (needed.every((name) => target[name] === undefined))
+    throw new Error(`${op} needs ${needed.map((name) => `--${name} ${name.toUpperCase()}`).join(' or ')}`)
+}
+
 function readHours(text: string): number {
   const hours = Number(text)
-  if (Number.isFinite(hours) && hours > 0) return hours
-  throw new Error(`--hours takes a number, not ${text}`)
+  if (hours > 0 && hours <= HOURS_MAX) return hours
+  throw new Error(`--hours takes a number up to ${HOURS_MAX}, not ${text}`)
 }
 
 function minute(seconds: number): string {
