@@ -7,10 +7,10 @@ import { dpop } from '@countersign/validator/dpop'
 import type { Binding } from '@countersign/validator/guard'
 import { mtls } from '@countersign/validator/mtls'
 import { createNonces, type Nonces } from '@countersign/validator/nonces'
-import { readPrivateFile } from '@countersign/validator/private-file'
 import type { ReplayCache } from '@countersign/validator/replay'
 import { z } from 'zod'
 import type { GatewayConfig } from './config.ts'
+import { readPrivateConfig } from './private-config.ts'
 
 const secretsFile = z.strictObject({ secrets: z.array(z.base64url().length(43)).min(1) })
 
@@ -34,7 +34,7 @@ export function bindingsOf(
 
 /** Throws when others than this user may read the file. */
 export function readSecrets(file: string): readonly string[] {
-  return secretsFile.parse(JSON.parse(readPrivateFile(file))).secrets
+  return readPrivateConfig(file, secretsFile).secrets
 }
 
 function noncesOf(secrets: readonly string[]): Nonces {

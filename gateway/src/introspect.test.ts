@@ -185,7 +185,25 @@ test('T237 T239: the file of clients must be private, and says nothing that is n
     clientsFile,
     JSON.stringify({ clients: [{ client_id: 'a', secret_sha256: sha256('b'), tenant: 'c' }] }),
   )
-  assert.throws(() => readClients(clientsFile), /tenant/)
+  assert.throws(() => readClients(clientsFile), /clients\.0.*tenant/s)
+  const client = { client_id: 'a', secret_sha256: sha256('b') }
+  writeFileSync(clientsFile, JSON.stringify({ clients: [client, { ...client, secret_sha256: sha256('c') }] }))
+  assert.throws(() => readClients(clientsFile), /clients\.1\.client_id: is that of a client before it/)
+})
+
+test('T237 what is wrong in the file of clients is told by its place, and nothing of a secret with it', () => {
+  const secret = 'once-in-a-log-it-is-none'
+  for (const content of [
+    `{"clients": [{"client_id": "a", "kick": {"api_key": ${secret}}}]}`,
+    `{"clients": [{"client_id": "a", "secret_sha256": "${secret}"}]}`,
+    secret,
+  ]) {
+    writeFileSync(clientsFile, content)
+    assert.throws(
+      () => readClients(clientsFile),
+      ({ message }: Error) => message.startsWith(clientsFile) && !message.includes(secret.slice(0, 4)),
+    )
+  }
 })
 
 function introspect(token: string, authorization = basic('calendar', 'a good secret')) {

@@ -9,27 +9,40 @@ import { createHash, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { claimedConfirmation } from '@countersign/validator/confirmation'
 import { publicHalf } from '@countersign/validator/document'
 import { isObject } from '@countersign/validator/json'
-import { readPrivateFile } from '@countersign/validator/private-file'
 import { signStatement } from '@countersign/validator/statement'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import formbody from '@fastify/formbody'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { kickSchema } from './kick.ts'
+import { readPrivateConfig } from './private-config.ts'
 
 /** The file of those who may introspect. Secrets are random, so one SHA-256 keeps them as well as a slow hash would. */
 const clientsFile = z.strictObject({
-  clients: z.array(
-    z.strictObject({
-      client_id: z.string().min(1),
-      /** SHA-256 of the secret, base64url. */
-      secret_sha256: z.base64url().length(43),
-      /** The tenants whose tokens the client may ask about. Left out: all. */
-      tenants: z.array(z.string()).optional(),
-      /** A mail server: the sessions that it opens end with their token. Bound tokens open none, since it compares no `cnf`. */
-      kick: kickSchema.optional(),
+  clients: z
+    .array(
+      z.strictObject({
+        client_id: z.string().min(1),
+        /** SHA-256 of the secret, base64url. */
+        secret_sha256: z.base64url().length(43),
+        /** The tenants whose tokens the client may ask about. Left out: all. */
+        tenants: z.array(z.string()).optional(),
+        /** A mail server: the sessions that it opens end with their token. Bound tokens open none, since it compares no `cnf`. */
+        kick: kickSchema.optional(),
+      }),
+    )
+    .superRefine((clients, context) => {
+      const names = clients.map(({ client_id }) => client_id)
+      names.forEach((name, at) => {
+        // The first would be let in, and the sessions of the last be ended.
+        if (names.indexOf(name) < at)
+          context.addIssue({
+            code: 'custom',
+            path: [at, 'client_id'],
+            message: 'is that of a client before it',
+          })
+      })
     }),
-  ),
 })
 
 export type IntrospectionClient = z.infer<typeof clientsFile>['clients'][number]
@@ -44,7 +57,7 @@ const BODY_BYTES_MAX = 64 * 1024
 
 /** Throws when others than this user may read the file. */
 export function readClients(file: string): readonly IntrospectionClient[] {
-  return clientsFile.parse(JSON.parse(readPrivateFile(file))).clients
+  return readPrivateConfig(file, clientsFile).clients
 }
 
 /** What is needed to answer; another configuration takes its place at once and whole. */

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, type KeyObject, type webcrypto } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 
 /** The text of a file of mode 0600, without the white space around it. */
@@ -15,7 +15,23 @@ export function readPrivateFile(file: string): string {
   return text
 }
 
+/** What such a file holds as JSON. */
+export function readPrivateJson(file: string): unknown {
+  const text = readPrivateFile(file)
+  try {
+    return JSON.parse(text)
+  } catch {
+    // The parser's own message quotes what it could not read.
+    throw new Error(`${file} is not JSON`)
+  }
+}
+
 /** The private key that such a file holds as a JWK. */
 export function readPrivateKey(file: string): KeyObject {
-  return createPrivateKey({ key: JSON.parse(readPrivateFile(file)), format: 'jwk' })
+  const key = readPrivateJson(file)
+  try {
+    return createPrivateKey({ key: key as webcrypto.JsonWebKey, format: 'jwk' })
+  } catch {
+    throw new Error(`${file} holds no private key as a JWK`)
+  }
 }

@@ -21,7 +21,7 @@ import {
   type NoteVerifier,
   signatureTypes,
 } from '@countersign/validator/note'
-import { readPrivateFile } from '@countersign/validator/private-file'
+import { readPrivateJson } from '@countersign/validator/private-file'
 
 interface KeyPair {
   readonly publicKey: KeyObject
@@ -76,7 +76,7 @@ export function createIdentity(folder: string, name: string): Identity {
 
 /** Reads the keys. Throws when others may read them too. */
 export function loadIdentity(folder: string): Identity {
-  const file = JSON.parse(readPrivateFile(join(folder, FILE))) as Record<string, webcrypto.JsonWebKey> & {
+  const file = readPrivateJson(join(folder, FILE)) as Record<string, webcrypto.JsonWebKey> & {
     name: string
   }
   const pair = (use: string): KeyPair => {
