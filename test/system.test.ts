@@ -374,6 +374,12 @@ test('5. T141 the public log holds what its receipt says, proves itself, and bet
   } as const
   assert.deepEqual(logged?.leafHash, leafHash(encodeEntry(entryOf(facts))))
 
+  const covered = (await countersign(['coverage', '--ready', join(system.data, 'ready.json')])).stdout.split(
+    '\n',
+  )
+  assert.match(covered[0] ?? '', /^realm +issued +accepted by a validator +share$/)
+  assert.match(covered[1] ?? '', /^consumer +[1-9]\d* +[1-9]\d* +\d+\.\d %$/)
+
   const sound = await countersign(['log', 'fsck', '--url', witness.url, '--vkey', witness.vkey])
   const report = JSON.parse(sound.stdout)
   assert.deepEqual([sound.code, report.holds, report.origin], [0, true, witness.origin])

@@ -16,22 +16,30 @@ const commands: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   validator: async () => (await import('./widen.ts')).validator,
   'break-glass': async () => (await import('./widen.ts')).breakGlass,
   acts: async () => (await import('./acts.ts')).acts,
+  coverage: async () => (await import('./coverage.ts')).coverage,
   log: async () => (await import('./log.ts')).log,
 }
 
 /** Nothing was done or decided. */
 const FAILED_EXIT = 2
 
+/** Whoever reads only the first lines, as `head` does, ends what is shown and not what is done. */
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+
 const [name = 'help', ...given] = process.argv.slice(2)
 const args = joinKeyNames(given)
 const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-if (command !== undefined && !args.includes('--help')) {
+const isHelpWanted = args.includes('--help') || args.includes('-h')
+if (command !== undefined && !isHelpWanted) {
   try {
     await (await command())(args)
   } catch (error) {
     fail(`countersign ${name}: ${(error as Error).message}`)
   }
-} else if (command !== undefined || name === 'help' || name === '--help') {
+} else if (command !== undefined || ['help', '--help', '-h'].includes(name)) {
   process.stdout.write(usage)
 } else {
   fail(`countersign: there is no command ${name}; countersign help lists them`)

@@ -56,6 +56,8 @@ export const usage = `countersign: token signing that stays safe when a signing 
   charter show  the charter in force, or --version N; --payload gives what propose takes
   acts        what was done by whom, the newest first    --before MANIFEST --json
 
+  coverage    how many of the tokens issued came by a validator  --json
+
   log fsck    prove a whole log                          --url URL or --folder DIR, and --vkey VKEY
                 exit 0 it holds, 1 it does not, 2 could not be found out
 

@@ -5,12 +5,14 @@
 
 import { createEventParser } from '@countersign/validator/event-stream'
 import type { Alert } from './alert.ts'
+import type { KeyCoverage } from './coverage.ts'
 import type { ForeignUsage } from './foreign-usage.ts'
 import type { Incident } from './incidents.ts'
 import type { KeyUsage } from './usage.ts'
 
 export type { Alert, AlertReason, Rule, Severity } from './alert.ts'
 export { sentinelConfig } from './config.ts'
+export type { KeyCoverage } from './coverage.ts'
 export type { ForeignUsage } from './foreign-usage.ts'
 export type { Incident } from './incidents.ts'
 export type { KeyUsage } from './usage.ts'
@@ -35,7 +37,14 @@ export async function fetchUsage(sentinel: string, kid: string, hours: number): 
   return (await response.json()) as KeyUsage
 }
 
-/** The same for an issuer that is not ours, of what validators saw alone. */
+/** What share of the tokens of each key a validator has accepted. Throws when there is no sentinel. */
+export async function fetchCoverage(sentinel: string): Promise<readonly KeyCoverage[]> {
+  const response = await fetch(new URL('/coverage', sentinel), { redirect: 'error' })
+  if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
+  return ((await response.json()) as { readonly keys: readonly KeyCoverage[] }).keys
+}
+
+/** The same as `fetchUsage` for an issuer that is not ours, of what validators saw alone. */
 export async function fetchForeignUsage(
   sentinel: string,
   { iss, kid, hours }: { readonly iss: string; readonly kid?: string | undefined; readonly hours: number },

@@ -18,6 +18,7 @@ import {
 } from '@countersign/witness/client'
 import type { Alarm } from './alarm.ts'
 import type { Finding } from './alert.ts'
+import { countIssued } from './coverage.ts'
 import { judgeOverdue, takeEntries } from './reconcile.ts'
 import type { Database } from './store.ts'
 import { countLive } from './usage.ts'
@@ -134,6 +135,7 @@ export function createLogReader(options: LogReaderOptions): LogReader {
       const progress = { origin, size, state: JSON.stringify(position), isComplete }
       const differing = await takeEntries(session, progress, entries)
       await countLive(session, entries, now())
+      await countIssued(session, origin, entries)
       if (size < checkpoint.size) return differing
       // Nothing can come any more of what a complete log does not hold.
       const overdueMs = isComplete ? Number.MAX_SAFE_INTEGER : askedMs - options.mergeDelaySeconds * 1000

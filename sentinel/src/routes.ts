@@ -5,10 +5,12 @@
 
 import { serveNumbers } from '@countersign/service/metrics'
 import { DocumentRefusal } from '@countersign/validator/document'
+import type { TrustSource } from '@countersign/validator/manifest'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { Alarm } from './alarm.ts'
 import type { Alert } from './alert.ts'
+import { coverageOf } from './coverage.ts'
 import { foreignUsageOf } from './foreign-usage.ts'
 import { listIncidents } from './incidents.ts'
 import type { Metrics } from './metrics.ts'
@@ -25,8 +27,7 @@ export interface Desk {
   readonly takeUsage: (statement: string) => Promise<void>
   /** Milliseconds since the epoch. */
   readonly now: () => number
-  /** Whether the manifest is at hand, so that reports can be judged. */
-  readonly isReady: () => boolean
+  readonly trust: TrustSource
 }
 
 const ALERTS_MAX = 1000
@@ -53,7 +54,9 @@ const foreignQuery = usageQuery
 const keyParams = z.object({ kid: z.string().regex(/^[A-Za-z0-9_-]{43}$/) })
 
 export function addRoutes(http: FastifyInstance, desk: Desk): void {
-  const { database, alarm, metrics } = desk
+  const { database, alarm, metrics, trust } = desk
+  // Without a manifest no report can be judged.
+  const isReady = (): boolean => trust.state !== undefined
   http.addContentTypeParser('application/jwt', { parseAs: 'string' }, (_request, body, done) =>
     done(null, body),
   )
@@ -90,6 +93,11 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     const { iss, kid, hours } = asked.data
     const usage = await foreignUsageOf(database, { iss, kid, hours }, desk.now())
     return reply.header('cache-control', 'no-store').send(usage)
+  })
+
+  http.get('/coverage', async (_request, reply) => {
+    const keys = trust.state?.manifest.keys.values() ?? []
+    return reply.header('cache-control', 'no-store').send({ keys: await coverageOf(database, keys) })
   })
 
   http.get('/alerts', async ({ query }, reply) => {
@@ -141,9 +149,7 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
   )
   serveNumbers(http, metrics.numbers)
   http.get('/healthz', () => ({ status: 'ok' }))
-  http.get('/readyz', (_request, reply) =>
-    reply.code(desk.isReady() ? 200 : 503).send({ ready: desk.isReady() }),
-  )
+  http.get('/readyz', (_request, reply) => reply.code(isReady() ? 200 : 503).send({ ready: isReady() }))
 }
 
 async function missedSince(alarm: Alarm, lastEventId: unknown): Promise<Alert[]> {

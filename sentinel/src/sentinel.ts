@@ -141,8 +141,7 @@ export async function startSentinel(
     now,
   })
   const takeUsage = createUsageIntake(database, enrolledKey, now)
-  const isReady = (): boolean => trust.state !== undefined
-  addRoutes(http, { database, alarm, metrics, takeReport, takeUsage, isReady, now })
+  addRoutes(http, { database, alarm, metrics, takeReport, takeUsage, trust, now })
   await http.listen({ host: '127.0.0.1', port: config.listen.port })
   const repeating = [
     repeat(LOOK_MILLISECONDS.conditions, lookAtConditions),

@@ -73,6 +73,8 @@ export interface Tables {
   live_entries: { kid: string; expires_at: number; entries: number }
   /** To whom tokens of a key were issued, as issuers report. */
   key_clients: { kid: string; tenant: string; client: string; tokens: number; last_issued_ms: number }
+  /** Access tokens of a key that were read in a log, from where they began to be counted. */
+  issued_tokens: { kid: string; origin: string; first_index: number; tokens: number }
 }
 
 export type Database = Kysely<Tables>
@@ -238,6 +240,19 @@ const migrations: Migrations = {
     up: async (db) => {
       for (const name of ['agent', 'fingerprint'])
         await db.schema.alterTable('sightings').addColumn(name, 'text').execute()
+    },
+  },
+  '006_coverage': {
+    up: async (db) => {
+      await db.schema
+        .createTable('issued_tokens')
+        .addColumn('kid', 'text', (column) => column.notNull())
+        .addColumn('origin', 'text', (column) => column.notNull())
+        .addColumn('first_index', 'integer', (column) => column.notNull())
+        .addColumn('tokens', 'integer', (column) => column.notNull())
+        .addPrimaryKeyConstraint('issued_tokens_key', ['kid', 'origin'])
+        .modifyEnd(sql`without rowid`)
+        .execute()
     },
   },
 }
