@@ -40,6 +40,11 @@ export function formatEvent(label: string, line: string): string {
   ].join(' ')
 }
 
+/** What a line says, for a sentence that tells the rest. */
+export function messageOf(line: string): string {
+  return printable(parseEvent(line)?.msg ?? line)
+}
+
 interface Event {
   readonly level: number
   /** Milliseconds since the epoch. */

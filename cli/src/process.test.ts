@@ -89,4 +89,10 @@ test('a service that cannot make its keys says why', async () => {
     initService('sentinel', cache, args),
     /^Error: sentinel could not make its keys: [\s\S]*EEXIST/,
   )
+  await assert.rejects(
+    initService('signer', cache, ['--realm', 'a', '--keystore', 'b', '--passphrase-file', 'c']),
+    {
+      message: /^signer could not make its keys: [^{]*\(ENOENT\)$/,
+    },
+  )
 })

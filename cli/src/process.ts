@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { formatEvent } from './events.ts'
+import { formatEvent, messageOf } from './events.ts'
 
 export type ServiceName = 'witness' | 'authority' | 'broker' | 'issuer' | 'gateway' | 'webmail' | 'sentinel'
 
@@ -125,7 +125,7 @@ export async function runMain(
     return JSON.parse(stdout)
   } catch (error) {
     const { stderr, message } = error as Error & { readonly stderr?: string }
-    throw new Error(stderr?.trim() || message)
+    throw new Error(stderr?.trim().split('\n').map(messageOf).join('\n') || message)
   }
 }
 

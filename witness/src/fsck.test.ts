@@ -131,7 +131,6 @@ test('a checkpoint over other entries, or by another key, is found', async () =>
   for (const entry of entries.slice(0, 599)) tree.append(leafHash(entry))
   assert.equal(await codeOf({ checkpoint: sign(600, tree.root()) }), 'root_mismatch')
   assert.equal(await codeOf({ checkpoint: sign(601, tree.root()) }), 'bundle_missing')
-  assert.equal(await codeOf({ checkpoint: undefined }), 'checkpoint_invalid')
   assert.equal(
     await codeOf({ checkpoint: flip(files.get('checkpoint') as Uint8Array, 20) }),
     'checkpoint_invalid',
@@ -139,6 +138,21 @@ test('a checkpoint over other entries, or by another key, is found', async () =>
   await assert.rejects(fsck({ source: sourceOf(files), vkey: logVkey(testIdentity, 'witness.test/2') }), {
     code: 'checkpoint_invalid',
   })
+})
+
+test('where no log is, or a key that is none was named, nobody is accused', async () => {
+  const missing = new Map(files)
+  missing.delete('checkpoint')
+  for (const [options, message] of [
+    [{ source: sourceOf(missing), vkey }, /there is no log/],
+    [{ folder: '/nonexistent' }, /there is no log/],
+    [{ source: sourceOf(files), vkey: 'key' }, /verifier key is malformed/],
+  ] as const)
+    await assert.rejects(fsck(options), (error: Error) => {
+      assert.ok(!(error instanceof LogMisbehavior))
+      assert.match(error.message, message)
+      return true
+    })
 })
 
 test('T144: serials that do not rise are found, entries that are none too', async () => {

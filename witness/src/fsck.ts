@@ -5,7 +5,7 @@
  */
 
 import { openCheckpoint, parseCheckpoint, verifierOf } from '@countersign/validator/checkpoint'
-import { NoteRefusal, parseNote } from '@countersign/validator/note'
+import { NoteRefusal, type NoteVerifier, parseNote } from '@countersign/validator/note'
 import { GrowingTree, sameHash } from '@countersign/validator/tree'
 import { LogMisbehavior } from './misbehavior.ts'
 import { Serials } from './serials.ts'
@@ -34,12 +34,13 @@ export interface FsckReport {
   readonly signedBy: readonly string[]
 }
 
-/** Rejects with `LogMisbehavior` at the first thing that is wrong. */
+/** Rejects with `LogMisbehavior` at the first thing that is wrong, and with another error where there is nothing to prove. */
 export async function fsck(options: FsckOptions): Promise<FsckReport> {
   const source = sourceOf(options)
   const note = await source.read('checkpoint')
-  if (note === undefined) throw new LogMisbehavior('checkpoint_invalid', 'the log has no checkpoint')
-  const { checkpoint, signedBy } = openNoteWith(note, [options.vkey ?? []].flat())
+  // Nothing is there that could be held against anybody: a name mistyped looks the same.
+  if (note === undefined) throw new Error('there is no log: it has no checkpoint')
+  const { checkpoint, signedBy } = openNoteWith(note, [options.vkey ?? []].flat().map(verifierOf))
   const { origin, size, root } = checkpoint
   const levels = new Levels(source, size)
   const serials = new Serials()
@@ -118,11 +119,11 @@ class Levels {
   }
 }
 
-function openNoteWith(note: Uint8Array, vkeys: readonly string[]) {
+function openNoteWith(note: Uint8Array, verifiers: readonly NoteVerifier[]) {
   try {
     const claimed = parseCheckpoint(parseNote(note).text)
-    if (vkeys.length === 0) return { checkpoint: claimed, signedBy: [] }
-    const checkpoint = openCheckpoint(note, claimed.origin, vkeys.map(verifierOf), systemSeconds())
+    if (verifiers.length === 0) return { checkpoint: claimed, signedBy: [] }
+    const checkpoint = openCheckpoint(note, claimed.origin, verifiers, systemSeconds())
     return { checkpoint, signedBy: checkpoint.signatures.map(({ name }) => name) }
   } catch (error) {
     if (!(error instanceof NoteRefusal)) throw error
