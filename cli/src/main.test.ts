@@ -4,10 +4,14 @@
  */
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { type FakeAuthority, startFakeAuthority } from '@countersign/validator/fake-authority'
 import { createTestWorld, mailAudience } from '@countersign/validator/testing'
 import { countersign } from './testing.ts'
@@ -124,12 +128,25 @@ test('verify: without an anchor of its own it warns that the authority vouches f
 })
 
 test('help: what there is, in 100 columns; every command of it exists', async () => {
-  for (const args of [[], ['help'], ['--help'], ['verify', '--help']]) {
+  for (const args of [[], ['help'], ['--help'], ['-h'], ['verify', '--help'], ['key', 'block', '-h']]) {
     assert.deepEqual(await countersign(args), { code: 0, stdout: usage, stderr: '' })
   }
   for (const line of usage.split('\n')) assert.ok(line.length <= 100, line)
   for (const name of ['up', 'verify', 'key', 'cutoff', 'charter', 'approve', 'acts', 'break-glass', 'log'])
     assert.match(usage, new RegExp(`^  ${name} `, 'm'))
+})
+
+test('who reads no further than the first lines stops nothing: the exit code is what it would be', async () => {
+  for (const [args, expected] of [
+    [['help'], 0],
+    [verify('no token'), 1],
+    [['toString'], 2],
+  ] as const) {
+    const child = spawn(process.execPath, [fileURLToPath(new URL('./main.ts', import.meta.url)), ...args])
+    child.stdout.destroy()
+    const said = expected === 2 ? child.stderr.destroy() && '' : await text(child.stderr)
+    assert.deepEqual([(await once(child, 'exit'))[0], said], [expected, ''])
+  }
 })
 
 /** Each wrong in one way, with what must be said. All end with 2. */
@@ -185,6 +202,7 @@ const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] 
   [['log'], /log takes fsck, not nothing/],
   [['log', 'fsck', '--url', 'localhost'], /--url takes a URL, not localhost/],
   [['log', 'fsck', '--url', 'http://a.example', '--folder', 'b'], /one of them/],
+  [['log', 'fsck', '--vkey', 'key', '--folder', folder], /there is no log/],
   [['log', 'fsck', '--url', nowhere], /127\.0\.0\.1:1 does not answer/],
 ]
 

@@ -31,6 +31,8 @@ export async function widenKey(op: 'lift' | 'activate' | 'prune', args: readonly
   if (op !== 'prune' && others.length > 0) throw new Error(`${op} takes one --kid KID`)
   if (op !== 'lift' && iss !== undefined) throw new Error(`${op} takes no --iss`)
   await widen(values, ({ manifest }) => {
+    const unknown = [kid, ...others].find((each) => iss === undefined && !manifest.keys.has(each))
+    if (unknown !== undefined) throw new Error(`no manifest names the key ${unknown}`)
     if (op === 'prune') return { op, kids: [kid, ...others] }
     if (op === 'activate') return { op, kid }
     if (iss !== undefined) {
