@@ -174,6 +174,20 @@ test('V5 T121: a validator that has lost its authority takes no foreign tokens, 
   assert.equal(none.reasonFor(none.token()), 'manifest_stale', 'and none before the first manifest')
 })
 
+test('T071 T115: a clock that is set behind the manifest takes a remembered token no more than a new one', async (t) => {
+  const { token, reasonFor, deny, world } = await begin(t)
+  const [remembered, other] = [
+    token({ iat: world.now - 600, nbf: world.now - 600 }),
+    token({ iat: world.now - 600, nbf: world.now - 600, sub: 'other' }),
+  ]
+  deny({})
+  assert.equal(reasonFor(remembered), 'accepted')
+  world.now -= 60
+  assert.equal(reasonFor(remembered), 'accepted')
+  world.now -= 1
+  assert.deepEqual([remembered, other].map(reasonFor), ['manifest_stale', 'manifest_stale'])
+})
+
 test('T204: signals of a foreign transmitter end sessions, people and keys of its tokens', async (t) => {
   const denials = openDenials()
   const { token, reasonFor, key, world, validator } = await begin(t, { denials })

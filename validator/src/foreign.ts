@@ -20,6 +20,7 @@ import { Refusal } from './refusal.ts'
 import { checkIssuerScope, fitsIssuer, type ScopedClaims, tenantFor } from './scope.ts'
 import {
   type Acceptance,
+  CLOCK_BEHIND_SECONDS_MAX,
   checkAudience,
   checkDenials,
   checkFreshness,
@@ -108,7 +109,7 @@ export function openIssuer(
       key,
       place: undefined,
       foreign: issuer,
-      validFrom: startOf(claims) - question.clockToleranceSeconds,
+      validFrom: validFrom(claims, question, world),
       validUntil: validUntil(claims, question, world),
     }
   }
@@ -263,6 +264,13 @@ function isCutOff(
     fitsIssuer(issuer, claims.issuer) &&
     (tenant === undefined || tenant === tenantFor(key, claims)) &&
     (subject === undefined || subject === claims.subject)
+  )
+}
+
+function validFrom(claims: Claims, { clockToleranceSeconds }: Question, { manifest }: World): number {
+  return Math.max(
+    startOf(claims) - clockToleranceSeconds,
+    (manifest?.issuedAt ?? 0) - CLOCK_BEHIND_SECONDS_MAX,
   )
 }
 

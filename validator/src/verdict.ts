@@ -407,7 +407,7 @@ export function checkSender(
 }
 
 /** A manifest from further in the future than this shows that the own clock is wrong, and no time here can be judged. */
-const CLOCK_BEHIND_SECONDS_MAX = 60
+export const CLOCK_BEHIND_SECONDS_MAX = 60
 
 export function checkFreshness({ issuedAt, expiresAt }: Manifest, { now, stale }: World): void {
   if (stale || now >= expiresAt || now < issuedAt - CLOCK_BEHIND_SECONDS_MAX)
