@@ -65,8 +65,13 @@ export function followKeys({
 
 /** Keys that were configured, and are not fetched. Throws `InvalidKey`. */
 export function fixedKeys(jwks: readonly object[]): TransmitterKeys {
-  const keys = new Map(jwks.map((jwk) => [String((jwk as { readonly kid?: unknown }).kid), importRsa(jwk)]))
+  const keys = new Map(jwks.map((jwk) => [nameOf(jwk), importRsa(jwk)]))
   return { keyOf: async (kid) => keys.get(kid) }
+}
+
+function nameOf({ kid }: { readonly kid?: unknown }): string {
+  if (typeof kid === 'string') return kid
+  throw new InvalidKey('it has no kid, so no SET could name it')
 }
 
 /** Those that can verify a SET; a set may hold others. */

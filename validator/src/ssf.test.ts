@@ -508,6 +508,10 @@ test('V3 keys and signals come by https alone, but on loopback, so that nobody o
   }
 })
 
+test('a key that no SET could name is not configured', () => {
+  assert.throws(() => fixedKeys([{ ...jwk, kid: undefined }]), { name: 'InvalidKey' })
+})
+
 test('a receiver without an audience is not made, and a refusal says nothing of what it refuses', async () => {
   for (const audience of ['', [], ['']]) assert.throws(() => receiverWith({ audience }), TypeError)
   const { receiver } = receiverWith()
