@@ -261,6 +261,14 @@ test('T149 T181: where the service is comes from its settings, not from Host', a
     assert.throws(() => dpop({ base: wrong }), TypeError)
 })
 
+test('T239 T271: what would check less than it says is no setting', () => {
+  const base = 'https://mail.example'
+  const ages = [0, -1, Number.NaN, Number.POSITIVE_INFINITY, '60'].map((ageSecondsMax) => ({ ageSecondsMax }))
+  const misspelt = [{ nonce: createNonces() }, { replayCache: createReplayCache() }, { ageSeconds: 5 }]
+  for (const wrong of [...ages, ...misspelt, { algorithms: ['HS256'] }, { algorithms: [] }])
+    assert.throws(() => dpop({ base, ...wrong } as DpopOptions), TypeError, JSON.stringify(wrong))
+})
+
 test('T066 T156 T154: scheme, token and proof belong together', async () => {
   const unbound = world.issue()
   const proof = proofHeader()

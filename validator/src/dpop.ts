@@ -99,8 +99,21 @@ const LIMITS = { tokenCharactersMax: 8 * 1024, headerCharactersMax: 2 * 1024 }
 /** One client shows the same key again and again; reading it costs half of what the signature does. */
 const KEYS_MAX = 1000
 
-/** Throws `TypeError` where an option is of no use. */
+const optionNames: ReadonlySet<string> = new Set<keyof DpopOptions>([
+  'base',
+  'replay',
+  'nonces',
+  'algorithms',
+  'ageSecondsMax',
+  'now',
+])
+
+/** Throws `TypeError` where an option is of no use, or not known. */
 export function dpop(options: DpopOptions): Binding {
+  // Nonces, or a cache to share, under a name with a typing error are asked by nobody.
+  for (const name of Object.keys(options)) {
+    if (!optionNames.has(name)) throw new TypeError(`dpop knows no option ${name}`)
+  }
   const { nonces, now = () => Date.now() / 1000 } = options
   const replay = options.replay ?? createReplayCache({ now })
   const check = createCheck(options)
@@ -179,7 +192,9 @@ export function createCheck({
   const bases = readBases(base)
   if (algorithms.length === 0 || !algorithms.every((name) => Object.hasOwn(algorithmsByName, name)))
     throw new TypeError('algorithms are not ones that a proof is signed with')
-  if (!(ageSecondsMax > 0)) throw new TypeError('ageSecondsMax is not a number of seconds')
+  // Without an end, no proof would ever be forgotten.
+  if (!(Number.isFinite(ageSecondsMax) && ageSecondsMax > 0))
+    throw new TypeError('ageSecondsMax is not a number of seconds')
   const keys = new BoundedCache<ProofKey>(KEYS_MAX)
 
   return (proof, request, now) => {
