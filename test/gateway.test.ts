@@ -5,6 +5,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -167,6 +168,31 @@ test('SIGHUP: another configuration is taken up whole, and no request is refused
   assert.ok((statuses.get(200) ?? 0) > 100)
   assert.match(edge.gateway.log, /needs a new start: realms/)
 })
+
+for (const workers of [1, 2]) {
+  test(`SIGHUP while the authority is waited for is heard as any other (workers: ${workers})`, async () => {
+    const configFile = `${edge.configFile}.waiting-${workers}`
+    const usual = JSON.parse(readFileSync(edge.configFile, 'utf8'))
+    const waiting = { workers, authority: 'http://127.0.0.1:1', state: `${usual.state}-waiting-${workers}` }
+    writeFileSync(configFile, JSON.stringify({ ...usual, ...waiting }))
+    const child = spawn(process.execPath, [join(root, 'gateway/src/main.ts'), '--config', configFile], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, COUNTERSIGN_LOG_LEVEL: 'info' },
+    })
+    const ended = once(child, 'exit')
+    const ready = once(child.stdout, 'data')
+    let log = ''
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      log += text
+    })
+    await eventually(() => log.split('does not answer').length > 6)
+    child.kill('SIGHUP')
+    await Promise.race([ready, ended])
+    assert.match(log, /the configuration was read again/)
+    child.kill('SIGTERM')
+    assert.deepEqual(await ended, [0, null])
+  })
+}
 
 test('health, readiness and numbers', async () => {
   const get = async (path: string): Promise<string> =>

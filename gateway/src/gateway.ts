@@ -73,9 +73,10 @@ async function startAlone(config: GatewayConfig, log: Logger, reread: () => Gate
   }
   const onReload = (): void => void reload(takeNext, metrics, log)
 
+  // Before it waits for the authority: unheard, the signal would end it.
+  process.on('SIGHUP', onReload)
   await validator.whenReady(READY_MILLISECONDS_MAX)
   const places = await front.listen()
-  process.on('SIGHUP', onReload)
   return {
     ready: readyOf(config, places),
     stop: async () => {

@@ -183,8 +183,9 @@ export async function startPrimary({
 
   try {
     kickers.take(settings.clients)
-    const places = await fleet.start()
+    // Before the workers wait for the authority: unheard, the signal would end all of them.
     process.on('SIGHUP', onReload)
+    const places = await fleet.start()
     return { ready: { ...readyOf(config, places), workers }, stop }
   } catch (error) {
     await stop()
