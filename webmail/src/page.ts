@@ -7,6 +7,7 @@
 
 import { createHash } from 'node:crypto'
 import { Html, html } from '@countersign/service/html'
+import { pageStyle } from '@countersign/service/page'
 import type { Denial } from '@countersign/validator/bearer'
 import type { Mailbox, Message } from './mailbox.ts'
 
@@ -23,8 +24,11 @@ export function welcomePage(): string {
 }
 
 /** For who comes with a token that was refused. */
-export function denialPage({ reason }: Denial): string {
-  return page('Refused', html`<p>The token was refused: <code>${reason}</code>.</p>${tokenForm}`)
+export function denialPage({ reason, body: { error_description: why = reason } }: Denial): string {
+  return page(
+    'Refused',
+    html`<p role="alert">The token was refused, as <code>${reason}</code>: ${why}.</p>${tokenForm}`,
+  )
 }
 
 /** For who comes with a good token that owns no mailbox, such as a program's. */
@@ -91,22 +95,22 @@ function sourceHash(source: string): string {
 /** The field has no name, so that no browser can send it by itself. */
 const tokenForm = html`
     <form>
-      <label>Access token <input id="token" type="password" autocomplete="off" spellcheck="false" required></label>
+      <label for="token">Access token</label>
+      <input id="token" type="password" autocomplete="off" spellcheck="false" required>
       <button>Open the mailbox</button>
     </form>`
 
-const style = `
-  :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-  main { max-width: 44rem; margin: 3rem auto; padding: 0 1rem }
-  details { border-top: 1px solid #8886; padding: .6rem 0 }
+const style = `${pageStyle}
+  body { align-content: start }
+  main { width: 100%; max-width: 44rem; margin: 1.5rem 0 }
+  form { max-width: 24rem; margin: 1.5rem 0 }
+  details { border-top: 1px solid var(--line); padding: .6rem 0 }
   summary { cursor: pointer }
-  summary span, time { opacity: .7 }
+  summary span, time { color: var(--quiet) }
   time { float: right }
   @media (max-width: 40rem) { summary b { display: inline-block; width: calc(100% - 1.5rem) } }
   details p { white-space: pre-wrap }
-  h1 { font-size: clamp(1.35rem, 6vw, 2rem); overflow-wrap: anywhere }
-  input, button { font: inherit; box-sizing: border-box; padding: .5rem .7rem; margin: .3rem 0 }
-  input { width: 100% }
+  h1 { font-size: clamp(1.35rem, 6vw, 2rem) }
 `
 
 const script = `
