@@ -55,7 +55,7 @@ export function pollTransmitter(options: PollOptions): Polling {
   async function ask(request: JsonObject, signal: AbortSignal): Promise<JsonObject> {
     const [ack, setErrs] = [taken, refused]
     const body = { ...request, ack, setErrs }
-    const headers = { authorization: `Bearer ${await accessToken()}` }
+    const headers = { authorization: `Bearer ${await within(signal, accessToken())}` }
     const answer = await postObject(url, headers, body, signal)
     // The transmitter has read it: only what came since is still to be said.
     taken = taken.filter((jti) => !ack.includes(jti))
@@ -111,4 +111,12 @@ export function pollTransmitter(options: PollOptions): Polling {
       )
     },
   }
+}
+
+/** A token that never comes holds nothing up for longer than an answer may. */
+function within<Value>(signal: AbortSignal, value: Value | Promise<Value>): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    Promise.resolve(value).then(resolve, reject)
+  })
 }

@@ -508,6 +508,20 @@ test('V3 keys and signals come by https alone, but on loopback, so that nobody o
   }
 })
 
+test('polling stops although nobody has an access token for it', async () => {
+  const asked = Promise.withResolvers<void>()
+  const polling = pollTransmitter({
+    endpoint: 'http://127.0.0.1:9/poll',
+    accessToken: () => {
+      asked.resolve()
+      return new Promise(() => {})
+    },
+    receiver: receiverWith().receiver,
+  })
+  await asked.promise
+  await polling.stop()
+})
+
 test('a key that no SET could name is not configured', () => {
   assert.throws(() => fixedKeys([{ ...jwk, kid: undefined }]), { name: 'InvalidKey' })
 })
