@@ -328,6 +328,17 @@ for (const [what, metadata] of places) {
   })
 }
 
+test('V3 what is fetched from loopback is fetched from nowhere else, whatever the path of the key set', async (t) => {
+  const { keys, provider } = await begin(t, {}, (it) => {
+    it.metadata = { jwks_uri: 'https://id.example//127.0.0.1:9/keys' }
+    it.answer('//127.0.0.1:9/keys', (_, response) =>
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ keys: it.keys })),
+    )
+  })
+  assert.deepEqual(provider.requests, [metadataPath, '//127.0.0.1:9/keys'])
+  assert.ok(keys.find('key-1'))
+})
+
 test('a key set may be where the preset says, and nowhere else', async (t) => {
   const { keys } = await begin(t, { keyOrigins: ['https://keys.example'] }, (it) => {
     it.metadata = { jwks_uri: 'https://keys.example/realm/keys' }

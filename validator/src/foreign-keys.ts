@@ -184,8 +184,11 @@ async function fetchSet(
   { metadata, keyOrigins = [], loopback }: KeyFollowerOptions,
   signal: AbortSignal,
 ): Promise<JsonValue | undefined> {
+  // Not resolved against it: a path that begins with two slashes would name another host.
   const from = (url: URL): URL =>
-    loopback === undefined ? url : new URL(url.pathname + url.search, loopback)
+    loopback === undefined
+      ? url
+      : Object.assign(new URL(loopback), { pathname: url.pathname, search: url.search })
   const home = new URL(metadata.url)
   const { issuer, jwks_uri: place } = await fetchObject(from(home), signal, jsonTypes, DOCUMENT_BYTES_MAX)
   // Before anything that they name is fetched.
