@@ -56,7 +56,7 @@ export const remoteSchema = z.strictObject({
   tls: z.strictObject({
     key: z.string().min(1),
     cert: z.string().min(1),
-    /** Who signs certificates of clients; a client's own one where it signs itself. */
+    /** Who signs certificates of clients, and so vouches for any name; a client's own one where it signs itself, known by its hash. */
     client_ca: z.string().min(1),
     /** Certificates that have been revoked, of every authority in `client_ca`. Left out: remove the client below. */
     crl: z.string().min(1).optional(),

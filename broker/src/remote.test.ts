@@ -5,9 +5,9 @@
  */
 
 import assert from 'node:assert/strict'
-import { hash } from 'node:crypto'
+import { hash, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, type RequestOptions, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +17,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import { issuers, mailAudience, tenants, verdictOf } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
+import { findClient } from './clients.ts'
 import type { RemoteClient } from './config.ts'
 import { operationNames } from './remote.ts'
 import { initSigner, startTestBroker, type TestBroker } from './testing.ts'
@@ -235,6 +236,37 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
       code: /ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION|EPROTO/,
     })
     assert.equal(await codeOf(ask(certificates.dns, 'GET /v1/health')), 200)
+  })
+
+  test('T222: a client that signs its own certificate vouches for itself, and for no certificate in another’s name', async () => {
+    const { remote } = broker.config
+    assert.ok(remote)
+    const partner = createTestAuthority(join(folder, 'partner'))
+    const { fingerprint256 } = new X509Certificate(readFileSync(partner.cert))
+    const own = {
+      key: join(folder, 'partner', 'ca.key'),
+      cert: partner.cert,
+      sha256: fingerprint256.replaceAll(':', '').toLowerCase(),
+    }
+    const client_ca = join(folder, 'both.pem')
+    writeFileSync(
+      client_ca,
+      [authority.cert, partner.cert].map((file) => readFileSync(file, 'utf8')).join(''),
+    )
+    const { crl: _, ...tls } = { ...remote.tls, client_ca }
+    const enterprise = { realm: 'enterprise', issuers: [issuers.enterprise], tokens_per_second: 10 }
+    const clients = [
+      ...remote.clients,
+      { name: 'partner', certificate: { sha256: own.sha256 }, ...enterprise },
+    ]
+    await broker.reload({ remote: { ...remote, tls, clients } })
+    const forged = partner.issue('forged', names.dns)
+    assert.equal(await codeOf(ask(own, 'GET /v1/health')), 200)
+    assert.equal(await codeOf(ask(forged, 'GET /v1/health')), 'unknown_client')
+    assert.equal(await codeOf(ask(certificates.dns, 'GET /v1/health')), 200)
+    await broker.reload({ remote })
+    const selfSigned = { fingerprint256: 'AA', subjectAltName: 'DNS:login.partner.example', authorities: [] }
+    assert.equal(findClient(clients, selfSigned), undefined)
   })
 
   test('T222: a session that is resumed would outlive its certificate, so none is', async () => {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { constants, type X509Certificate } from 'node:crypto'
+import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -23,7 +23,7 @@ import { KEY_SET_SECONDS, type KeySet } from '@countersign/validator/key-set'
 import { Refusal } from '@countersign/validator/refusal'
 import { fitsIssuer } from '@countersign/validator/scope'
 import { type Allowance, createAllowance } from './allowance.ts'
-import { findClient } from './clients.ts'
+import { findClient, type Presented } from './clients.ts'
 import type { RemoteClient, RemoteConfig } from './config.ts'
 import type { Issued } from './issue.ts'
 import { describeProblem, type ProblemBody } from './problems.ts'
@@ -294,19 +294,33 @@ function whoAsks(socket: TLSSocket, clients: readonly RemoteClient[]): RemoteCli
   const client = certificate && findClient(clients, certificate)
   if (certificate === undefined || client === undefined)
     throw new LineError('unknown_client', 'no client is configured for this certificate, or several are')
-  if (Date.now() > Date.parse(certificate.validTo))
+  if (Date.now() > certificate.endsAt)
     throw new LineError('certificate_expired', 'the certificate has expired since the connection was made')
   return client
 }
 
-function certificateOf(socket: TLSSocket): X509Certificate | undefined {
+function certificateOf(socket: TLSSocket): (Presented & { readonly endsAt: number }) | undefined {
   if (!socket.authorized) return undefined
-  const known = certificates.get(socket) ?? socket.getPeerX509Certificate()
+  const known = certificates.get(socket) ?? readCertificate(socket)
   if (known !== undefined) certificates.set(socket, known)
   return known
 }
 
-const certificates = new WeakMap<TLSSocket, X509Certificate>()
+const certificates = new WeakMap<TLSSocket, Presented & { readonly endsAt: number }>()
+
+function readCertificate(socket: TLSSocket): (Presented & { readonly endsAt: number }) | undefined {
+  const { fingerprint256, subjectAltName, validTo } = socket.getPeerX509Certificate() ?? {}
+  if (fingerprint256 === undefined || validTo === undefined) return undefined
+  const authorities: string[] = []
+  let { issuerCertificate: issuer } = socket.getPeerCertificate(true)
+  // A root is its own issuer.
+  for (let last = fingerprint256; issuer !== undefined && issuer.fingerprint256 !== last; ) {
+    last = issuer.fingerprint256
+    authorities.push(last)
+    issuer = issuer.issuerCertificate
+  }
+  return { fingerprint256, subjectAltName, authorities, endsAt: Date.parse(validTo) }
+}
 
 function operationOf({ url = '', method = '' }: IncomingMessage, response: ServerResponse): Operation {
   const methods = Object.hasOwn(operations, url) ? operations[url] : undefined
