@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import {
+import fs, {
   appendFileSync,
   mkdtempSync,
   readdirSync,
@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createServer, type Server } from 'node:http'
+import { syncBuiltinESMExports } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -143,6 +144,40 @@ test('T271 a disk that takes nothing costs nothing but the safety from a death',
   assert.deepEqual(seenTimes(), [1, 2])
   assert.ok(problems.length > 0)
   await reporter.stop()
+})
+
+test('T271 a disk that is full in the middle of a line, and is not any more, has each of them once', async () => {
+  const problems: Error[] = []
+  const { writeSync } = fs
+  const spool = createSpool({ folder, onProblem: (problem) => problems.push(problem) })
+  const add = async (at: number): Promise<void> => {
+    spool.add({ verdict: 'accepted', at })
+    // Written at the end of the turn in which it was seen.
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+  }
+  for (let at = 0; at < 3 * REPORT_SIGHTINGS_MAX; at++) {
+    // As Linux has it: as much as there is room for, and an error for the rest.
+    let room = at % 5 === 0 ? (at / 5) % 30 : Number.POSITIVE_INFINITY
+    fs.writeSync = ((file: number, bytes: Uint8Array, offset: number, length: number, position: number) => {
+      if (room === 0) throw new Error('no space left')
+      const written = Math.min(length, room)
+      room -= written
+      return writeSync(file, bytes, offset, written, position)
+    }) as typeof writeSync
+    syncBuiltinESMExports()
+    await add(at)
+  }
+  fs.writeSync = writeSync
+  syncBuiltinESMExports()
+  spool.close()
+  const seen: number[] = []
+  const after = createSpool({ folder })
+  for (let batch = after.next(); batch !== undefined; batch = after.next()) {
+    seen.push(...batch.sightings.map(({ at }) => at))
+    after.remove(batch)
+  }
+  assert.deepEqual(seen, times(0, 3 * REPORT_SIGHTINGS_MAX))
+  assert.ok(problems.length > 100)
 })
 
 test('no token and no person is in the files', async () => {

@@ -12,7 +12,16 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { encode } from './base64url.ts'
 import type { JsonValue } from './json.ts'
@@ -63,6 +72,8 @@ interface Waiting {
   count: number
   readonly file: string | undefined
   descriptor: number | undefined
+  /** So much of the file is whole lines. */
+  bytes: number
   /** Lines that are not in the file yet. */
   unwritten: string
   isClosed: boolean
@@ -79,6 +90,7 @@ export interface SpoolOptions {
 export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {}): Spool {
   const waiting: Record<Kind, Waiting[]> = { evidence: [], acceptance: [], noise: [] }
   const limits = BATCHES_MAX[folder === undefined ? 'memory' : 'disk']
+  const unwritten = new Set<Waiting>()
   let last = 0
   let writing: NodeJS.Immediate | undefined
   if (folder !== undefined) for (const batch of readFolder(folder)) waiting[batch.kind].push(batch)
@@ -91,6 +103,7 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
     batch.count++
     if (batch.file !== undefined) {
       batch.unwritten += `${JSON.stringify(writeSighting(sighting))}\n`
+      unwritten.add(batch)
       writing ??= setImmediate(writeAll)
     }
     if (batch.count >= REPORT_SIGHTINGS_MAX) seal(batch)
@@ -112,6 +125,7 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
       count: 0,
       file: folder === undefined || kind === 'noise' ? undefined : join(folder, nameOf(last, kind, id)),
       descriptor: undefined,
+      bytes: 0,
       unwritten: '',
       isClosed: false,
     }
@@ -121,27 +135,43 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
 
   function writeAll(): void {
     writing = undefined
-    for (const kind of kinds) for (const batch of waiting[kind].slice(-2)) write(batch)
+    // What the disk does not take now is tried again with the next, and all after it wait for that.
+    for (const batch of unwritten) if (!write(batch)) return
   }
 
-  function write(batch: Waiting): void {
-    if (batch.file === undefined || batch.unwritten === '') return
+  /** Whether the file has it all. */
+  function write(batch: Waiting): boolean {
     try {
-      batch.descriptor ??= openSync(batch.file, 'ax', 0o600)
-      for (let rest = Buffer.from(batch.unwritten); rest.length > 0; )
-        rest = rest.subarray(writeSync(batch.descriptor, rest))
-      batch.unwritten = ''
+      append(batch)
     } catch (error) {
       onProblem(error as Error)
     }
+    if (batch.isClosed && batch.descriptor !== undefined) {
+      closeSync(batch.descriptor)
+      batch.descriptor = undefined
+    }
+    return batch.unwritten === ''
+  }
+
+  function append(batch: Waiting): void {
+    if (batch.file === undefined || batch.unwritten === '') return
+    batch.descriptor ??= openSync(batch.file, constants.O_WRONLY | constants.O_CREAT, 0o600)
+    // What an earlier attempt left of a line is written over by the whole one.
+    let at = batch.bytes
+    for (let rest = Buffer.from(batch.unwritten); rest.length > 0; ) {
+      const count = writeSync(batch.descriptor, rest, 0, rest.length, at)
+      rest = rest.subarray(count)
+      at += count
+    }
+    batch.bytes = at
+    batch.unwritten = ''
+    unwritten.delete(batch)
   }
 
   /** Nothing comes to it any more. */
   function seal(batch: Waiting): void {
     batch.isClosed = true
     write(batch)
-    if (batch.descriptor !== undefined) closeSync(batch.descriptor)
-    batch.descriptor = undefined
     // The file has it all; whoever is away for long may not fill the memory.
     const isAtHand = waiting[batch.kind].length <= BATCHES_AT_HAND_MAX
     if (batch.file !== undefined && batch.unwritten === '' && !isAtHand) batch.sightings = undefined
@@ -174,7 +204,9 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
       // Not always the first any more: what proves more may have come meanwhile, and what is sent is in nobody's way.
       const at = waiting[kind].findIndex((batch) => batch.id === id)
       const [batch] = at === -1 ? [] : waiting[kind].splice(at, 1)
-      if (batch?.file !== undefined) rmSync(batch.file, { force: true })
+      if (batch?.file === undefined) continue
+      unwritten.delete(batch)
+      rmSync(batch.file, { force: true })
     }
   }
 
@@ -190,6 +222,7 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
     },
     close: () => {
       clearImmediate(writing)
+      writeAll()
       for (const kind of kinds) for (const batch of waiting[kind]) if (!batch.isClosed) seal(batch)
     },
   }
@@ -224,6 +257,7 @@ function readFolder(folder: string): readonly Waiting[] {
           count: REPORT_SIGHTINGS_MAX,
           file: join(folder, name),
           descriptor: undefined,
+          bytes: 0,
           unwritten: '',
           isClosed: true,
         },
