@@ -1,5 +1,5 @@
 /**
- * The guard in a route of Fastify 5, or in front of all of them:
+ * The guard in a route of Fastify, 5 or 4, or in front of all of them:
  *
  *     app.addHook('onRequest', protect(guard))                                  // everything here needs a good token
  *     app.get('/me', protect(guard, async (request) => ({ subject: request.token.subject })))
