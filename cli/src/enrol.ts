@@ -5,9 +5,9 @@
  */
 
 import { generateKeyPairSync } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { enrol } from '@countersign/authority/client'
 import { keepPrivate, readJson, writePublic } from './files.ts'
 import { readSystem } from './system.ts'
@@ -21,11 +21,15 @@ export async function enrolValidator(args: readonly string[]): Promise<void> {
   if (name === undefined) throw new Error('enrol needs --name NAME')
   const folder = values.folder ?? name
   const { authority, sentinel } = readSystem(values.ready)
+  const anchor = readJson(authority.trust_anchor)
+  const anchorFile = join(folder, 'trust-anchor.json')
+  if (existsSync(anchorFile) && !isDeepStrictEqual(readJson(anchorFile), anchor))
+    throw new Error(`${anchorFile} is that of another system: name a --folder of its own`)
   // Enrolled twice it stays who it was: another key under the same name would be somebody else.
   const key = keepPrivate(join(folder, 'enrolment.json'), () =>
     generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' }),
   )
-  writePublic(join(folder, 'trust-anchor.json'), readJson(authority.trust_anchor))
+  writePublic(anchorFile, anchor)
   const token = readFileSync(authority.enrolment_token, 'utf8').trim()
   const { kty = '', crv = '', x = '' } = key
   await enrol(authority.url, token, name, { kty, crv, x })

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -205,6 +205,24 @@ const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] 
   [['log', 'fsck', '--vkey', 'key', '--folder', folder], /there is no log/],
   [['log', 'fsck', '--url', nowhere], /127\.0\.0\.1:1 does not answer/],
 ]
+
+test('what somebody wrote is not lost to a word mistyped', async () => {
+  const config = join(folder, 'countersign.json')
+  writeFileSync(config, '{"gateway":{}}')
+  const up = await countersign(['up', '--data', join(folder, 'data'), '--ready-file', config])
+  assert.deepEqual([up.code, readFileSync(config, 'utf8')], [2, '{"gateway":{}}'])
+  assert.match(up.stderr, /holds something else/)
+
+  const ready = join(folder, 'ready.json')
+  writeFileSync(ready, JSON.stringify({ authority: { url: nowhere, trust_anchor: anchor }, sentinel: {} }))
+  const theirs = join(folder, 'trust-anchor.json')
+  copyFileSync(foreignAnchor, theirs)
+  const args = ['validator', 'enrol', '--name', 'shop', '--folder', folder, '--ready', ready]
+  const { code, stderr } = await countersign(args)
+  assert.equal(code, 2)
+  assert.match(stderr, /is that of another system/)
+  assert.equal(readFileSync(theirs, 'utf8'), readFileSync(foreignAnchor, 'utf8'))
+})
 
 test('T118: a key whose name begins with a dash is killed like any other', async () => {
   const kid = `-${'a'.repeat(42)}`

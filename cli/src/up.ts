@@ -25,7 +25,7 @@ import {
 import { acquireLock } from './lock.ts'
 import { findPorts } from './ports.ts'
 import { type ServiceName, Services } from './process.ts'
-import { describeSystem, type System } from './ready.ts'
+import { describeSystem, isReadyFile, type System } from './ready.ts'
 import { showProgress, showSystem } from './screen.ts'
 import { DATA_DEFAULT, readyFileIn } from './system.ts'
 import { chooseWishes, fetchNewestCharter, keepWishes, keptWishes } from './wishes.ts'
@@ -48,6 +48,7 @@ export async function up(args: readonly string[]): Promise<void> {
   })
   const startedAt = performance.now()
   const data = resolve(values.data)
+  if (values['ready-file'] !== undefined) checkReadyFile(values['ready-file'])
   mkdirSync(join(data, 'run'), { recursive: true, mode: 0o700 })
   const release = acquireLock(data)
 
@@ -100,6 +101,12 @@ export async function up(args: readonly string[]): Promise<void> {
     if (stopping === undefined) complain(`countersign up: ${(error as Error).message}`)
     await stop(exits.notStarted)
   }
+}
+
+/** It is removed and written anew: whoever typed it for --config would lose what they wrote. */
+function checkReadyFile(file: string): void {
+  if (!existsSync(file) || isReadyFile(file)) return
+  throw new Error(`--ready-file names a file that is written, and ${file} holds something else`)
 }
 
 async function startAll(
