@@ -14,6 +14,7 @@ import {
   type RequestListener,
   request,
   type Server,
+  type ServerResponse,
 } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -652,6 +653,39 @@ for (const name of Object.keys(frameworks)) {
     ])
   })
 }
+
+for (const [name, protect] of Object.entries({
+  node: (guard: Guard, served: () => void) => forNode.protect(guard, served),
+  express: (guard: Guard, served: () => void, failed: ErrorRequestHandler) =>
+    express().use(forExpress.protect(guard, served), failed),
+  'express by next(error)': (guard: Guard, served: () => void, failed: ErrorRequestHandler) =>
+    express().use(forExpress.protectOrNext(guard, served), failed),
+}))
+  test(`T237 ${name}: nothing fails where somebody else has answered before the guard`, async () => {
+    const response = Promise.withResolvers<ServerResponse>()
+    const served = Promise.withResolvers<void>()
+    const token = {} as ValidatedToken
+    const guard = {
+      admit: async () => {
+        const answer = await response.promise
+        if (!answer.writableFinished) await once(answer, 'finish')
+        return { admitted: true, token, headers: { 'dpop-nonce': 'the next' } }
+      },
+    } as unknown as Guard
+    const failed: ErrorRequestHandler = (error, _asked, _answer, _next) => served.reject(error)
+    const serve = protect(guard, served.resolve, failed) as RequestListener
+    const server = createServer(async (asked, answer) => {
+      const serving = Promise.resolve(serve(asked, answer))
+      answer.writeHead(503).end()
+      response.resolve(answer)
+      await serving.catch(served.reject)
+    })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const { status } = await ask(name, (server.address() as AddressInfo).port, '/mail', [])
+    assert.equal(status, 503)
+    await served.promise
+    server.close()
+  })
 
 test('T250 fastify: who has no good token has no body read, and a handler without its hook lets nobody in', async () => {
   const world = createTestWorld()

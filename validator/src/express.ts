@@ -14,7 +14,7 @@
 import type { NextFunction, Request, Response } from 'express'
 import type { Denial } from './bearer.ts'
 import type { Guard } from './guard.ts'
-import { admitOrRefuse, type Guarded, readIncoming } from './incoming.ts'
+import { addHeaders, admitOrRefuse, type Guarded, readIncoming } from './incoming.ts'
 
 export type { Guarded } from './incoming.ts'
 
@@ -43,7 +43,7 @@ export function protectOrNext<Asked extends Request = Request, Answer extends Re
   return passingOn(async (request, response, next) => {
     const admission = await guard.admit(readIncoming(request, known(request)))
     if (!admission.admitted) return next(new RequestRefused(admission.denial))
-    response.set({ ...admission.headers })
+    addHeaders(admission, response)
     return handler(Object.assign(request, { token: admission.token }), response, next)
   })
 }

@@ -6,7 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import { toAnswer } from './bearer.ts'
-import type { Guard, GuardedRequest } from './guard.ts'
+import type { Guard, GuardAdmission, GuardedRequest } from './guard.ts'
 import type { ValidatedToken } from './validator.ts'
 
 /** A request whose token was found to be good. */
@@ -27,13 +27,21 @@ export async function admitOrRefuse<Message extends IncomingMessage>(
 ): Promise<Guarded<Message> | undefined> {
   const admission = await guard.admit(readIncoming(message, known))
   if (admission.admitted) {
-    for (const [name, value] of Object.entries(admission.headers)) response.setHeader(name, value)
+    addHeaders(admission, response)
     return Object.assign(message, { token: admission.token })
   }
   const { status, headers, text } = toAnswer(admission.denial)
-  // Somebody else may have answered meanwhile, because it took too long for example.
   if (!response.headersSent) response.writeHead(status, headers).end(text)
   return undefined
+}
+
+/** Whoever answers sends the headers of an admission too. Somebody may have meanwhile, because it took too long for example. */
+export function addHeaders(
+  { headers }: GuardAdmission,
+  response: Pick<ServerResponse, 'headersSent' | 'setHeader'>,
+): void {
+  if (response.headersSent) return
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
 }
 
 export function readIncoming(message: IncomingMessage, known: Known = {}): GuardedRequest {
