@@ -164,6 +164,7 @@ const wrong: readonly (readonly [args: readonly string[], complaint: RegExp])[] 
   ],
   [['verify', '--audience', 'x', '--ready', 'r', '--manifest', 'm', 'a'], /one of them/],
   [['verify', '--audience', 'x', '--ready', 'none.json', 'a'], /there is no file none\.json/],
+  [['verify', '--audience', 'x', '--ready', anchor, 'a'], /anchor\.json is no ready file/],
   [['verify', '--audience', 'x', '--manifest', 'manifest', 'a'], /--manifest takes a URL, not manifest/],
   [['key'], /key takes list, rotate, block, revoke, retire, lift, activate, prune or migrate, not nothing/],
   [['key', 'unblock'], /not unblock/],

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { operatorKeyFiles } from './ceremony.ts'
 import type { Wishes } from './config.ts'
@@ -67,16 +66,6 @@ export function describeSystem(
 
 /** What the ready file holds. */
 export type System = ReturnType<typeof describeSystem>
-
-/** Whether a file is one of an earlier start, or empty, as somebody makes one to be written. */
-export function isReadyFile(file: string): boolean {
-  try {
-    const text = readFileSync(file, 'utf8')
-    return text === '' || (JSON.parse(text) as Partial<System>).authority?.trust_anchor !== undefined
-  } catch {
-    return false
-  }
-}
 
 /** Of a client with a certificate there is nothing to tell: its key is somebody else's. */
 function tellable({ clients, people }: Seed) {

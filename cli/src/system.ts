@@ -3,7 +3,7 @@
  * @module
  */
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TrustAnchor } from '@countersign/validator/charter'
 import { type Follower, followManifest } from '@countersign/validator/follow'
@@ -23,11 +23,31 @@ const PROBLEMS_MAX = 2
 
 /** Without a name it is the system that runs in the default folder, if one does. */
 export function readSystem(file: string | undefined): System {
-  if (file !== undefined) return readJson<System>(file)
+  if (file !== undefined) return readReady(file)
   const running = readyFileIn(DATA_DEFAULT)
   if (!existsSync(running))
     throw new Error(`which system? None runs in ${DATA_DEFAULT}/; name it by --ready FILE`)
-  return readJson<System>(running)
+  return readReady(running)
+}
+
+function readReady(file: string): System {
+  const system = readJson<System>(file)
+  if (isSystem(system)) return system
+  throw new Error(`${file} is no ready file of countersign up`)
+}
+
+/** Whether a file is one of an earlier start, or empty, as somebody makes one to be written. */
+export function isReadyFile(file: string): boolean {
+  try {
+    const text = readFileSync(file, 'utf8')
+    return text === '' || isSystem(JSON.parse(text))
+  } catch {
+    return false
+  }
+}
+
+function isSystem(content: Partial<System> | null): boolean {
+  return content?.authority?.trust_anchor !== undefined
 }
 
 export interface Whereabouts {

@@ -25,9 +25,9 @@ import {
 import { acquireLock } from './lock.ts'
 import { findPorts } from './ports.ts'
 import { type ServiceName, Services } from './process.ts'
-import { describeSystem, isReadyFile, type System } from './ready.ts'
+import { describeSystem, type System } from './ready.ts'
 import { showProgress, showSystem } from './screen.ts'
-import { DATA_DEFAULT, readyFileIn } from './system.ts'
+import { DATA_DEFAULT, isReadyFile, readyFileIn } from './system.ts'
 import { chooseWishes, fetchNewestCharter, keepWishes, keptWishes } from './wishes.ts'
 import { planWorld, realms } from './world.ts'
 
