@@ -1,6 +1,6 @@
 /**
- * A validator as a running service needs it: it follows the authority, decides, acknowledges and reports. Each of the
- * parts can be had alone: `followManifest`, `createValidator`, `createReporter`.
+ * A validator as a running service needs it: it follows the authority, decides, acknowledges and reports. The
+ * first two can be had alone: `followManifest` and `createValidator`.
  * @module
  */
 

@@ -649,7 +649,7 @@ test('an option that a preset does not know, or a word that it does not take, is
           audience,
           [acceptWithoutReceipt]: 'tests',
         }),
-      /^an issuer is no preset such as oidc\(url\)$/,
+      /^issuers takes presets: oidc\(url\)$/,
     ],
     [() => auth0('acme.auth0.com' as never), /^auth0 takes an object of options$/],
     [() => cognito({ userPoolId: 'eu-central-1_a' } as never), /^region is missing$/],

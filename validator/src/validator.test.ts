@@ -481,6 +481,14 @@ test('T099 T100: the audience of a service is text, not a pattern', () => {
   assert.equal(later(0, token, { audience: ['https://other.example', mailAudience] }), 'accepted')
 })
 
+test('a refusal names the audience of the service for its log, and never that of the token', () => {
+  const decision = enterprise.decide(issue({ claims: { aud: 'https://other.example' } }))
+  assert.equal(
+    decision.accepted || decision.refusal.message,
+    `the token is meant for another audience: it is not for ${mailAudience}`,
+  )
+})
+
 test('T075 T076: iss, sub, jti and tid must be text', () => {
   for (const claim of ['iss', 'sub', 'jti', 'tid']) {
     for (const value of [undefined, null, '', 7, ['a'], {}]) {

@@ -547,7 +547,7 @@ function openIssuers(
   const open: OpenIssuer[] = []
   try {
     for (const issuer of issuers as readonly ForeignIssuer[]) {
-      if (typeof issuer?.open !== 'function') throw new TypeError('an issuer is no preset such as oidc(url)')
+      if (typeof issuer?.open !== 'function') throw new TypeError('issuers takes presets: oidc(url)')
       open.push(issuer.open({ hasAuthority: trust !== undefined, onProblem }))
     }
     const unasked = open.find(({ issuer }, at) => open.findIndex((each) => each.speaksFor(issuer)) < at)

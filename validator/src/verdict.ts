@@ -252,7 +252,8 @@ function checkKeyState(key: ManifestKey, now: number): void {
 }
 
 export function checkAudience({ kid }: VouchingKey, named: readonly string[], own: readonly string[]): void {
-  if (!named.some((audience) => own.includes(audience))) throw new Refusal('audience_mismatch', { kid })
+  if (!named.some((audience) => own.includes(audience)))
+    throw new Refusal('audience_mismatch', { kid, hint: `it is not for ${own}` })
 }
 
 export function checkSignature(key: VouchingKey, jws: UncheckedJws, findings: Findings): void {
