@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import type { ServerOptions } from 'node:https'
 import { createSecureContext, TLSSocket } from 'node:tls'
-import type { Binding, GuardedRequest } from '@countersign/validator/guard'
+import type { Binding } from '@countersign/validator/guard'
 import { type PublicJwk, thumbprint } from '@countersign/validator/jws'
 import { certificateReader, mtls } from '@countersign/validator/mtls'
 import { type ClientMetadata, errors } from 'oidc-provider'
@@ -110,11 +110,6 @@ function thumbprintOf({ publicKey }: X509Certificate): string | undefined {
   } catch {
     return undefined
   }
-}
-
-/** What a guard is asked, with the certificate of the connection. */
-export function certificateOnConnection({ socket }: IncomingMessage): GuardedRequest['certificate'] {
-  return () => (socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.raw : undefined)
 }
 
 /** For a listener that asks for certificates, and takes clients without one too. Throws where files do not belong together. */

@@ -363,12 +363,12 @@ test('J5 T066: in the enterprise realm a receiver comes with a bound token, unle
   const bearerAllowed = { loopback_receivers: true, bearer_allowed: 'a receiver that knows nothing else' }
   const lenient = await startTestIssuer('enterprise', { settings: { signals: bearerAllowed } })
   const home = await startTestIssuer('consumer')
-  const strict = await startTestIssuer('enterprise')
+  const strict = await startTestIssuer('enterprise', { settings: { client_address_header: 'x-real-ip' } })
   const list = async (realm: TestIssuer): Promise<Response> => {
     const form = { grant_type: 'client_credentials', scope: 'ssf.manage' }
     const { access_token } = await post(realm, '/token', clientIds.receiver, form)
     return realm.fetch(`${realm.issuers[0]}/ssf/stream`, {
-      headers: { authorization: `Bearer ${access_token}` },
+      headers: { authorization: `Bearer ${access_token}`, 'x-real-ip': '192.0.2.7' },
     })
   }
   assert.equal((await list(lenient)).status, 200)
@@ -378,8 +378,8 @@ test('J5 T066: in the enterprise realm a receiver comes with a bound token, unle
   assert.match(String(((await refused.json()) as Answer)['error_description']), /bound to their sender/)
   assert.match(refused.headers.get('www-authenticate') ?? '', /^Bearer error="invalid_token"/)
   assert.deepEqual(
-    strict.sightings.map(({ verdict }) => verdict),
-    ['sender_mismatch'],
+    strict.sightings.map(({ verdict, network }) => [verdict, network]),
+    [['sender_mismatch', '192.0.2.7']],
   )
   await Promise.all([lenient, home, strict].map(({ stop }) => stop()))
 })

@@ -4,6 +4,7 @@
  */
 
 import { hkdfSync } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import type { Logger } from '@countersign/service'
 import { claimedConfirmation } from '@countersign/validator/confirmation'
 import { dpop } from '@countersign/validator/dpop'
@@ -26,6 +27,7 @@ import { createIntrospection } from './introspection.ts'
 import { type Issue, issueThroughBroker } from './issuance.ts'
 import { keyPerAlgorithm } from './keyset.ts'
 import { answerErrors, serveKeySet } from './middleware.ts'
+import { networkOf } from './network.ts'
 import type { Scene } from './pages.ts'
 import { openPeople } from './people.ts'
 import { ACCESS_TOKEN_SECONDS, type ClientRecord, createProvider } from './provider.ts'
@@ -186,7 +188,8 @@ export async function openTenant(
       ...(realm.areSignalsBound ? [boundTokensAlone] : []),
     ],
   })
-  provider.use(transmitter.serve({ provider, guard, accessTokens }))
+  const network = (request: IncomingMessage): string => networkOf(request, config.client_address_header)
+  provider.use(transmitter.serve({ provider, guard, accessTokens, networkOf: network }))
   provider.use(
     createSignIn({
       provider,

@@ -6,6 +6,7 @@
 import { type Admission, bearerScheme, deny } from '@countersign/validator/bearer'
 import { type Confirmation, claimedConfirmation } from '@countersign/validator/confirmation'
 import { type Binding, createGuard, type Guard, type GuardedRequest } from '@countersign/validator/guard'
+import { readIncoming } from '@countersign/validator/incoming'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AccessRecord } from './access.ts'
@@ -132,9 +133,7 @@ async function admitShown(guard: Guard, request: FastifyRequest, reply: FastifyR
 }
 
 function readRequest(request: FastifyRequest): GuardedRequest {
-  const { method, url: target, ip: network, raw } = request
-  const { rawHeaders, socket } = raw
-  return { source: request, rawHeaders, method, target, network, peer: socket.remoteAddress }
+  return readIncoming(request.raw, { network: request.ip })
 }
 
 function refuse(reply: FastifyReply, { denial }: Admission & { admitted: false }): FastifyReply {

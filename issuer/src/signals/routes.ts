@@ -7,10 +7,10 @@
 
 import type { IncomingMessage } from 'node:http'
 import type { Guard } from '@countersign/validator/guard'
+import { readIncoming } from '@countersign/validator/incoming'
 import { type JsonObject, parseObject } from '@countersign/validator/json'
 import { Refusal } from '@countersign/validator/refusal'
 import { deliveryMethods } from '@countersign/validator/ssf-events'
-import { certificateOnConnection } from '../certificate.ts'
 import { tokenTypeOf } from '../introspection.ts'
 import type { Context, Middleware } from '../middleware.ts'
 import type { Desk as TokenDesk } from '../presented.ts'
@@ -46,6 +46,8 @@ const BODY_BYTES_MAX = 256 * 1024
 /** What says whether a token is good here. */
 export interface Tokens extends Pick<TokenDesk, 'accessTokens' | 'provider'> {
   readonly guard: Guard
+  /** Where a request comes from, for the sighting. */
+  readonly networkOf: (request: IncomingMessage) => string
 }
 
 export interface RouteOptions {
@@ -89,16 +91,8 @@ export function createSignalRoutes({ desk, tokens, audience }: RouteOptions): Mi
 
   /** The client that asks. Throws `Declined`. */
   async function authorize(ctx: Context, scopes: readonly string[]): Promise<string> {
-    const { req: source } = ctx
-    const { rawHeaders, method = '', url: target = '', socket } = source
-    const admission = await tokens.guard.admit({
-      source,
-      rawHeaders,
-      method,
-      target,
-      peer: socket.remoteAddress,
-      certificate: certificateOnConnection(source),
-    })
+    const network = tokens.networkOf(ctx.req)
+    const admission = await tokens.guard.admit(readIncoming(ctx.req, { network }))
     ctx.set({ ...admission.headers })
     if (!admission.admitted) {
       const { headers, body } = admission.denial
