@@ -47,7 +47,7 @@ export function isReadyFile(file: string): boolean {
 }
 
 function isSystem(content: Partial<System> | null): boolean {
-  return content?.authority?.trust_anchor !== undefined
+  return content?.authority?.url !== undefined
 }
 
 export interface Whereabouts {
