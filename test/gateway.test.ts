@@ -199,10 +199,16 @@ test('health, readiness and numbers', async () => {
     (await fetch(`http://127.0.0.1:${edge.gateway.port}${path}`)).text()
   assert.deepEqual(JSON.parse(await get('/healthz')), { status: 'ok' })
   assert.deepEqual(JSON.parse(await get('/readyz')), { ready: true })
+  // The second is more than an HTTP parser reads.
+  for (const kilobytes of [20, 200]) {
+    const token = bearer('a'.repeat(kilobytes * 1024))
+    assert.equal((await ask(edge.gateway.port, token, { path: '/auth' })).statusCode, 401)
+  }
   const metrics = await get('/metrics')
   for (const line of [
     /^countersign_gateway_decisions_total\{way="auth",verdict="accepted"\} \d+$/m,
     /^countersign_gateway_decisions_total\{way="auth",verdict="audience_mismatch"\} 2$/m,
+    /^countersign_gateway_decisions_total\{way="auth",verdict="oversized"\} 2$/m,
     /^countersign_gateway_decision_seconds_count\{way="auth"\} \d+$/m,
     /^countersign_gateway_manifest_version \d+$/m,
     /^countersign_gateway_manifest_age_seconds \d/m,

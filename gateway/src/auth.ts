@@ -13,7 +13,11 @@ import type { GatewayConfig } from './config.ts'
 import type { Answer, Gate, GateConfig } from './gate.ts'
 
 /** Hears of every decision: how it was asked for, how it fell, how long it took. */
-export type Witnessed = (answer: Answer, seconds: number, network: string | undefined) => void
+export type Witnessed = (
+  answer: Pick<Answer, 'verdict' | 'refusal'>,
+  seconds: number,
+  network: string | undefined,
+) => void
 
 /** `/auth`; and `/auth/…`, since Envoy puts a path of its own in front of its client's. `gate` is asked anew each time. */
 export function serveAuth(http: FastifyInstance, gate: () => Gate, witnessed: Witnessed = () => {}): void {

@@ -74,7 +74,9 @@ export async function createFront(first: Settings, world: FrontWorld): Promise<F
   let current = open(first)
   const http = createHttp(log, {
     headerBytesMax: HEADER_BYTES_MAX,
-    onUnreadable: refuseUnreadable,
+    // By which way it was meant to come stands in what nobody reads; `/auth` is what there is a proxy in front of.
+    onUnreadable: (error, socket) =>
+      refuseUnreadable(error, socket, () => witnessed('auth')({ verdict: 'oversized' }, 0, undefined)),
     drains: true,
   })
   const witnessed =

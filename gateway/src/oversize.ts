@@ -14,13 +14,19 @@ export const HEADER_BYTES_MAX = 80 * 1024
 /** Whoever still sends has to read the answer first; after so long it is their loss. */
 const FAREWELL_MILLISECONDS_MAX = 1000
 
-/** Answers a request that the HTTP parser could not read, and ends the connection. */
-export function refuseUnreadable(error: Error & { readonly code?: string }, socket: Socket): void {
+/** Answers a request that the HTTP parser could not read, and ends the connection. `refused`: hears of each that is too large. */
+export function refuseUnreadable(
+  error: Error & { readonly code?: string },
+  socket: Socket,
+  refused: () => void = () => {},
+): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return
   }
-  const head = error.code === 'HPE_HEADER_OVERFLOW' ? oversized : 'HTTP/1.1 400 Bad Request\r\n'
+  const isOversized = error.code === 'HPE_HEADER_OVERFLOW'
+  if (isOversized) refused()
+  const head = isOversized ? oversized : 'HTTP/1.1 400 Bad Request\r\n'
   // Read on and thrown away: a connection that is closed with something unread loses the answer on its way.
   socket.removeAllListeners('data').on('data', () => {})
   socket.resume()
