@@ -18,8 +18,9 @@ import {
 import { parseTrustAnchor } from '@countersign/validator/charter'
 import { readEnrolment } from '@countersign/validator/enrolment'
 import { followManifest } from '@countersign/validator/follow'
-import { keySetOf } from '@countersign/validator/key-set'
-import type { Manifest } from '@countersign/validator/manifest'
+import { keySetOf, liveKeys } from '@countersign/validator/key-set'
+import type { Manifest, ManifestKey } from '@countersign/validator/manifest'
+import { fitsIssuer } from '@countersign/validator/scope'
 import { batch } from './batch.ts'
 import { type CanaryRequest, canaryRequest, checkCanary, readCanaryRequest } from './canary.ts'
 import type { SignerStatus } from './client.ts'
@@ -297,16 +298,24 @@ function remoteRealm(
 ): RemoteRealm {
   return {
     issue,
-    keySet: (wanted) => keySetOf(manifest(), realm, ({ issuer }) => wanted.includes(issuer)),
-    health: async () => ({
+    keySet: (wanted) => keySetOf(manifest(), realm, isOf(wanted)),
+    health: async (wanted) => ({
       signer: signers.all.some(({ manifestVersion }) => manifestVersion > 0) ? 'ready' : 'unavailable',
       witness: await witness.connect().then(
         () => 'ready' as const,
         () => 'unavailable' as const,
       ),
+      key: liveKeys(manifest(), realm).some((key) => key.state === 'active' && isOf(wanted)(key))
+        ? 'active'
+        : 'none',
       manifest_version: manifest()?.version ?? 0,
     }),
   }
+}
+
+/** Whether a key signs for one of these issuers, each an issuer or a template. */
+function isOf(issuers: readonly string[]): (key: ManifestKey) => boolean {
+  return (key) => issuers.some((issuer) => fitsIssuer(key.issuer, issuer))
 }
 
 /** What the issuer of a realm may ask. */

@@ -443,6 +443,12 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
     assert.ok(keys.some(({ kid, alg }) => kid === broker.kid('consumer') && alg === 'ES256'))
     assert.deepEqual(new Set(keys.map(({ issuer }) => issuer)), new Set([issuers.consumer]))
     assert.equal(headers['content-type'], 'application/jwk-set+json')
+    // One of the many issuers of a template signs with the template's key.
+    const one = (await ask(certificates.northwind, 'GET /v1/jwks')).body['keys'] as typeof keys
+    assert.deepEqual(
+      one.map(({ kid }) => kid),
+      [broker.kid('enterprise')],
+    )
   })
 
   test('many at once all get tokens of their own', async () => {
@@ -454,5 +460,20 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
     )
     agent.destroy()
     assert.equal(new Set(answers.map(({ body }) => body['token'])).size, 400)
+  })
+
+  test('health says that no token can be made where the key was killed and none has taken over', async () => {
+    const health = async (who: Name): Promise<unknown[]> => {
+      const { status, body } = await ask(certificates[who], 'GET /v1/health')
+      return [status, body['key'], body['signer']]
+    }
+    assert.deepEqual(await health('dns'), [200, 'active', 'ready'])
+    const killed = { state: 'revoked', revoked: { at: broker.world.now, reason: 'stolen' } } as const
+    broker.world.publish(({ keys }) => ({
+      keys: keys.map((key) => (key.kid === broker.kid('consumer') ? { ...key, ...killed } : key)),
+    }))
+    await broker.deliver()
+    assert.deepEqual(await health('dns'), [503, 'none', 'ready'])
+    assert.deepEqual(await health('northwind'), [200, 'active', 'ready'])
   })
 })

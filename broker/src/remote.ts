@@ -33,13 +33,15 @@ export interface RemoteRealm {
   issue(request: SigningRequest): Promise<Issued>
   /** The realm's live keys of these issuers. */
   keySet(issuers: readonly string[]): KeySet
-  health(): Promise<Health>
+  health(issuers: readonly string[]): Promise<Health>
 }
 
 /** Whether the realm could issue a token now. */
 export interface Health {
   readonly signer: 'ready' | 'unavailable'
   readonly witness: 'ready' | 'unavailable'
+  /** Whether a key of these issuers signs now: after a kill none may. */
+  readonly key: 'active' | 'none'
   readonly manifest_version: number
 }
 
@@ -248,8 +250,8 @@ const operations: Readonly<Record<string, Readonly<Record<string, Operation>>>> 
   },
   '/v1/health': {
     GET: async ({ client, realm }) => {
-      const health = await realm.health()
-      const isReady = health.signer === 'ready' && health.witness === 'ready'
+      const health = await realm.health(client.issuers)
+      const isReady = health.signer === 'ready' && health.witness === 'ready' && health.key === 'active'
       return {
         status: isReady ? 200 : 503,
         body: { realm: client.realm, issuers: client.issuers, ...health },
