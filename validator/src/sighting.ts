@@ -61,6 +61,9 @@ export const REPORT_SIGHTINGS_MAX = 256
 /** What somebody else may call a key of theirs; what is longer or odder is not told of. */
 export const sightedKey = /^[A-Za-z0-9_.~+/=:-]{1,128}$/
 
+/** An address or a prefix, or what a service calls its places. */
+export const sightedNetwork: RegExp = /^[^\p{C}]{1,128}$/u
+
 /** JA4 and its kin are of letters, digits and underscores; commas stand in the longer forms. */
 export const sightedFingerprint: RegExp = /^[A-Za-z0-9_,.-]{1,128}$/
 
@@ -155,7 +158,7 @@ export function readSighting(value: JsonValue, path: string): Sighting {
     index: optional('index', count),
     leafHash: optional('leaf_hash', text(/^[A-Za-z0-9_-]{43}$/)),
     serial: optional('serial', count),
-    network: optional('network', text(/^[^\p{C}]{1,128}$/u)),
+    network: optional('network', text(sightedNetwork)),
     agent: optional('agent', text(/^[A-Za-z0-9_-]{22}$/)),
     fingerprint: optional('fingerprint', text(sightedFingerprint)),
   }

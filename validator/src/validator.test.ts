@@ -12,7 +12,7 @@ import { signInput } from './jws.ts'
 import type { TrustSource } from './manifest.ts'
 import { decodeReceipt, encodeReceipt } from './receipt.ts'
 import { Refusal } from './refusal.ts'
-import type { Sighting } from './sighting.ts'
+import { readSighting, type Sighting, writeSighting } from './sighting.ts'
 import {
   createTestKey,
   createTestWitness,
@@ -890,6 +890,28 @@ for (const [what, order, expected] of [
     assert.deepEqual([seen?.realm, seen?.kid], ['enterprise', world.keys.enterprise.kid])
   })
 }
+
+test('F9: whatever a sender writes, what is told of it can be read, so that it hides nothing that is reported with it', () => {
+  const words = [
+    '',
+    ' ',
+    '\u0000',
+    '\n',
+    '\ud800',
+    'x'.repeat(256),
+    'x'.repeat(257),
+    '\u{1f511}'.repeat(128),
+    'ü%/:;',
+  ]
+  const places = words.flatMap((word) => [
+    ...sightings(issue({ claims: { iss: word } })),
+    ...sightings(issue({ claims: { tid: word } })),
+    ...sightings(issue({ header: { kid: word } })),
+    ...sightings('no token', { network: word, userAgent: word, fingerprint: word }),
+  ])
+  assert.equal(places.length, 4 * words.length)
+  for (const seen of places) readSighting(JSON.parse(JSON.stringify(writeSighting(seen))), 'sighting')
+})
 
 test('F4 F9: use of a stolen key of another realm, or one that is not active, is seen with its valid signature', () => {
   const [seen] = sightings(issue({ key: world.keys.consumer, receipt: null }))

@@ -31,7 +31,7 @@ import { keyName } from './members.ts'
 import { VerifiedRoots } from './receipt.ts'
 import { type Reason, Refusal } from './refusal.ts'
 import { fitsIssuer, tenantFor } from './scope.ts'
-import { type Sighting, sightedFingerprint, sightedKey } from './sighting.ts'
+import { type Sighting, sightedFingerprint, sightedKey, sightedNetwork } from './sighting.ts'
 import {
   type Acceptance,
   denialOf,
@@ -413,8 +413,8 @@ function sightingOf(
     manifestVersion: manifest?.version,
     realm: isForeign ? undefined : key?.realm,
     kid: isForeign ? match(sightedKey, key?.kid) : (key?.kid ?? match(keyName, header['kid'])),
-    issuer: short(claims['iss']),
-    tenant: short(claims['tid']),
+    issuer: match(shortWord, claims['iss']),
+    tenant: match(shortWord, claims['tid']),
     // What others call their types says nothing about what they are.
     tokenType: isForeign ? undefined : tokenTypeOf(header['typ']),
     signatureValid,
@@ -430,7 +430,8 @@ function hintsOf({
   fingerprint,
 }: Sender): Pick<Sighting, 'network' | 'agent' | 'fingerprint'> {
   return {
-    network,
+    // Behind a proxy that passes on what it was told, this is the sender's word too.
+    network: match(sightedNetwork, network),
     agent: userAgent === undefined ? undefined : encode(sha256(userAgent).subarray(0, 16)),
     fingerprint: match(sightedFingerprint, fingerprint),
   }
@@ -449,11 +450,7 @@ function milliseconds(seconds: number): number {
   return Math.round(seconds * 1000)
 }
 
-const WORD_CHARACTERS_MAX = 256
-
-function short(value: JsonValue | undefined): string | undefined {
-  return typeof value === 'string' && value.length <= WORD_CHARACTERS_MAX ? value : undefined
-}
+const shortWord = /^.{1,256}$/su
 
 function match(pattern: RegExp, value: JsonValue | undefined): string | undefined {
   return typeof value === 'string' && pattern.test(value) ? value : undefined
