@@ -296,7 +296,10 @@ test('T118: a gateway does not begin while a worker of the one before is there, 
   process.kill(one, 'SIGSTOP')
   await edge.gateway.stop('SIGKILL')
   await eventually(() => !isThere(other))
-  await assert.rejects(startGatewayProcess(edge.configFile), /workers of another gateway, or of one before/)
+  await assert.rejects(
+    startGatewayProcess(edge.configFile),
+    /is in use by another gateway, or by what is left/,
+  )
   process.kill(one, 'SIGKILL')
   const usual = JSON.parse(readFileSync(edge.configFile, 'utf8'))
   // Of one process this time.
@@ -305,6 +308,24 @@ test('T118: a gateway does not begin while a worker of the one before is there, 
   const next = await startGatewayProcess(edge.configFile)
   await eventually(() => reports.flatMap(({ sightings }) => sightings).length === 4 * WORKERS)
   await next.stop()
+})
+
+test('T118: nobody begins beside a gateway in whose name it would acknowledge, of whatever kind', async (t) => {
+  const tried = [1, 2].map(async (workers) => {
+    const edge = await start(t, { config: { workers } })
+    const usual = JSON.parse(readFileSync(edge.configFile, 'utf8'))
+    const others = [1, 2].map((own) => {
+      const file = `${edge.configFile}.${own}`
+      writeFileSync(file, JSON.stringify({ ...usual, workers: own }))
+      return assert.rejects(startGatewayProcess(file), /is in use by another/)
+    })
+    await Promise.all(others)
+    const answer = await ask(edge.gateway.port, [], { path: '/auth' })
+    assert.equal(answer.headers['x-countersign-reason'], 'token_missing')
+    await edge.gateway.stop('SIGKILL')
+    await (await startGatewayProcess(edge.configFile)).stop()
+  })
+  await Promise.all(tried)
 })
 
 test('T263 thousands of requests at a time, round after round, leave nothing in the heap of any worker', async (t) => {

@@ -285,7 +285,10 @@ test('T239 what is left open about other issuers, or is of no use, stops the sta
     const named = [...error.matchAll(/\\n {2}line \d+: ([\w.]+): /g)].map(([, path]) => path)
     assert.ok(named.includes(member), `${JSON.stringify(change)}: ${error}`)
   }
-  writeFileSync(file, JSON.stringify({ ...usual, issuers: [first, first] }))
+  writeFileSync(
+    file,
+    JSON.stringify({ ...usual, state: join(edge.folder, 'other'), issuers: [first, first] }),
+  )
   await assert.rejects(startGatewayProcess(file), /named twice/)
 })
 

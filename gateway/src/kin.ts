@@ -1,11 +1,12 @@
 /**
- * Workers of a gateway that was before this one, on the same folder. One whose primary died may be alive still: stopped by a
- * signal, or in a turn of its event loop that does not end. It would decide by what it knew, while this gateway tells the authority
- * that all have applied the newest. So a gateway begins when the last of them has gone, and takes up what they had not reported.
+ * Other processes on the same folder: a gateway that runs, and what is left of one that was before. A worker whose primary died may be
+ * alive still: stopped by a signal, or in a turn of its event loop that does not end. It would decide by what it knew, while this
+ * gateway tells the authority, in the same name, that all have applied the newest. So a gateway begins when the last of them has gone,
+ * and takes up what they had not reported.
  * @module
  */
 
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmdirSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -16,7 +17,7 @@ const LOCK = 'workers.lock'
 const PATIENCE_MILLISECONDS = 5000
 const POLL_MILLISECONDS = 20
 
-/** Says that this worker is there, until it ends. Throws while a gateway takes over. */
+/** Says that this worker is there, until it ends. Throws while a gateway takes over, or is there alone. */
 export function joinKin(state: string): void {
   const lock = open(state, PATIENCE_MILLISECONDS)
   // A transaction that reads shares the file with all others that do.
@@ -28,14 +29,17 @@ export function joinKin(state: string): void {
 const held: DatabaseSync[] = []
 
 /**
- * Settles when no worker of an earlier gateway is there any more, and its sightings lie where a worker, or the one process, reports
- * from. Rejects when one stays.
+ * Settles when nobody else is there any more, and its sightings lie where a worker, or the one process, reports
+ * from. Rejects when somebody stays.
  */
 export async function takeOver(state: string, worker: number | undefined): Promise<void> {
   const sightings = join(state, 'sightings')
   mkdirSync(sightings, { recursive: true, mode: 0o700 })
   const target = sightingsFolder(state, worker)
-  if (existsSync(join(state, LOCK))) await waitForLast(state)
+  const lock = await waitForLast(state)
+  // Who decides alone shares the folder with nobody; workers share it with each other.
+  if (worker === undefined) held.push(lock)
+  else lock.close()
   mkdirSync(target, { recursive: true, mode: 0o700 })
   const left = [sightings, ...foldersIn(sightings)].filter((folder) => folder !== target)
   for (const folder of left) {
@@ -51,21 +55,18 @@ export function sightingsFolder(state: string, worker: number | undefined): stri
   return worker === undefined ? sightings : join(sightings, `worker-${worker}`)
 }
 
-async function waitForLast(state: string): Promise<void> {
+async function waitForLast(state: string): Promise<DatabaseSync> {
   const endsAt = performance.now() + PATIENCE_MILLISECONDS
   for (;;) {
     const lock = open(state, 0)
     try {
       lock.exec('BEGIN EXCLUSIVE')
-      return
+      return lock
     } catch (error) {
+      lock.close()
       if (!isBusy(error)) throw error
       if (performance.now() > endsAt)
-        throw new Error(
-          `${state} is in use: workers of another gateway, or of one before this, are still there`,
-        )
-    } finally {
-      lock.close()
+        throw new Error(`${state} is in use by another gateway, or by what is left of one before this`)
     }
     await delay(POLL_MILLISECONDS)
   }
