@@ -352,6 +352,36 @@ describe('the broker for issuers elsewhere', { skip: missingOpenssl() }, () => {
     assert.equal(await codeOf(ask(certificates.dns, 'POST /v1/issue', requests[0])), 200)
   })
 
+  test('T265: who opens connections without end is cut off, and others are served', async () => {
+    const open = async (): Promise<ReturnType<typeof connect>> => {
+      const socket = connect({
+        host: '127.0.0.1',
+        port: broker.remotePort,
+        ...(tlsOf(certificates.hasty) as object),
+      })
+      socket.on('error', () => {})
+      await once(socket, 'secureConnect')
+      return socket
+    }
+    const sockets = []
+    let cut = 0
+    for (let n = 0; n < 136; n++) {
+      const socket = await open()
+      socket.once('close', () => cut++)
+      sockets.push(socket)
+    }
+    while (cut < 8) await delay(10)
+    assert.equal(await codeOf(ask(certificates.dns, 'GET /v1/health')), 200)
+    await assert.rejects(ask(certificates.hasty, 'GET /v1/health'), { code: /ECONNRESET|EPIPE/ })
+    assert.equal(cut, 8)
+    for (const socket of sockets) socket.destroy()
+    for (let served = false; !served; await delay(10))
+      served = await codeOf(ask(certificates.hasty, 'GET /v1/health')).then(
+        (code) => code === 200,
+        () => false,
+      )
+  })
+
   test('what is no request of this interface is refused by name', async () => {
     const issue = 'POST /v1/issue'
     for (const [operation, body, options, code] of [

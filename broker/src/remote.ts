@@ -56,6 +56,8 @@ export interface Remote {
 const REQUESTS_PER_CALL_MAX = 256
 const BODY_BYTES_MAX = 4 * 1024 * 1024
 const CONNECTIONS_MAX = 1024
+/** One client cannot take the connections of all. Certificates of nobody count as one. */
+const CONNECTIONS_PER_CLIENT_MAX = 128
 const HANDSHAKE_MILLISECONDS_MAX = 5000
 const REQUEST_MILLISECONDS_MAX = 15_000
 const WATCH_MILLISECONDS = 2000
@@ -76,10 +78,19 @@ export async function serveRemote(
   server.headersTimeout = REQUEST_MILLISECONDS_MAX
   server.requestTimeout = REQUEST_MILLISECONDS_MAX
   server.maxConnections = CONNECTIONS_MAX
+  const open = new Map<string, number>()
   server.on('secureConnection', (socket) => {
-    const { connections } = current
+    const { connections, config } = current
+    const certificate = certificateOf(socket)
+    const name = (certificate && findClient(config.clients, certificate)?.name) ?? ''
+    const count = open.get(name) ?? 0
+    if (count >= CONNECTIONS_PER_CLIENT_MAX) return void socket.destroy()
+    open.set(name, count + 1)
     connections.set(socket, undefined)
-    socket.once('close', () => connections.delete(socket))
+    socket.once('close', () => {
+      open.set(name, (open.get(name) ?? 1) - 1)
+      connections.delete(socket)
+    })
   })
   // A stranger at the door is no event: whoever has a certificate learns from TLS what is wrong with it.
   server.on('tlsClientError', (error) => log.info({ error: error.message }, 'a handshake failed'))
