@@ -109,16 +109,24 @@ test('T268: what was not taken is sent again as the same report, signed anew', a
   await reporter.stop()
 })
 
-test('a report that the sentinel cannot read does not stop the ones behind it', async () => {
-  answer = () => 400
-  reporter.report(refused())
-  await reporter.flush()
-  answer = () => 204
-  reporter.report(refused())
-  await reporter.flush()
-  assert.notEqual(reports[0]?.id, reports[1]?.id)
-  await reporter.stop()
-})
+for (const status of [400, 413])
+  test(`a report that the sentinel answers with ${status} stops none behind it, and is told of as lost`, async () => {
+    answer = () => (reports.length === 1 ? status : 204)
+    reporter.report(refused())
+    reporter.report(refused())
+    await reporter.flush()
+    reporter.report(refused())
+    await reporter.flush()
+    assert.deepEqual(
+      reports.map(({ sightings, dropped }) => [sightings.length, dropped]),
+      [
+        [2, 0],
+        [0, 2],
+        [1, 0],
+      ],
+    )
+    await reporter.stop()
+  })
 
 test('a sentinel that is away costs the validator nothing, and stop does not wait for it', async () => {
   const nobody = createReporter({ sentinel: 'http://127.0.0.1:9', enrolment })

@@ -39,6 +39,8 @@ const DELIVERY_MILLISECONDS_MAX = 5000
 /** A service has few seconds to stop, and a sentinel that hangs may not use them up. */
 const FAREWELL_MILLISECONDS_MAX = 1000
 const NEVER = Number.POSITIVE_INFINITY
+/** Malformed, or too large for it or for a proxy in front. */
+const unreadable: readonly number[] = [400, 413]
 const RETRY_MILLISECONDS = { first: 100, last: 5000 } as const
 
 /** Reports to the sentinel, beginning with what was left in the folder. Its timers keep no process alive. */
@@ -120,8 +122,10 @@ export function createReporter(options: ReporterOptions): Reporter {
       signal: AbortSignal.any([ending.signal, AbortSignal.timeout(DELIVERY_MILLISECONDS_MAX)]),
     })
     await response.arrayBuffer()
-    // What the sentinel cannot read now it cannot read later. Anything else may heal: not enrolled yet, say.
-    if (!response.ok && response.status !== 400) throw new Error(`the sentinel answered ${response.status}`)
+    // What the sentinel cannot read now it cannot read later, and it learns that there was something. Anything else may heal: not
+    // enrolled yet, say.
+    if (unreadable.includes(response.status)) dropped += next.sightings.length
+    else if (!response.ok) throw new Error(`the sentinel answered ${response.status}`)
   }
 
   schedule()

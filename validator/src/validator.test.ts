@@ -12,7 +12,7 @@ import { signInput } from './jws.ts'
 import type { TrustSource } from './manifest.ts'
 import { decodeReceipt, encodeReceipt } from './receipt.ts'
 import { Refusal } from './refusal.ts'
-import { readSighting, type Sighting, writeSighting } from './sighting.ts'
+import { REPORT_SIGHTINGS_MAX, readSighting, type Sighting, signReport, writeSighting } from './sighting.ts'
 import {
   createTestKey,
   createTestWitness,
@@ -911,6 +911,26 @@ test('F9: whatever a sender writes, what is told of it can be read, so that it h
   ])
   assert.equal(places.length, 4 * words.length)
   for (const seen of places) readSighting(JSON.parse(JSON.stringify(writeSighting(seen))), 'sighting')
+})
+
+test('F9: a full report stays below what the sentinel takes, whatever senders write', () => {
+  for (const character of ['\u0000', '"', '\u{1f511}']) {
+    const word = character.repeat(256)
+    // What a header says comes byte by byte.
+    const sender = { network: 'ÿ'.repeat(128), fingerprint: 'f'.repeat(128), userAgent: 'curl' }
+    const [seen] = sightings(issue({ claims: { iss: word, tid: word } }), sender)
+    const report = {
+      id: 'i'.repeat(22),
+      issuedAt: now,
+      dropped: 0,
+      sightings: Array(REPORT_SIGHTINGS_MAX).fill(seen),
+    }
+    const { length } = signReport(report, {
+      name: 'n'.repeat(128),
+      privateKey: createTestKey('EdDSA').privateKey,
+    })
+    assert.ok(length < 1024 * 1024, `${length} bytes`)
+  }
 })
 
 test('F4 F9: use of a stolen key of another realm, or one that is not active, is seen with its valid signature', () => {
