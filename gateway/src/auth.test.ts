@@ -244,6 +244,11 @@ test('a scope that is asked for is needed, and a query can only ask for more', a
   assert.deepEqual(identityOf(injected), {})
 })
 
+test('behind /auth/ the query is between the client and the application', async () => {
+  for (const path of ['/auth/search?scope=all', '/auth/?scope=all'])
+    assert.equal((await ask(['Authorization', `Bearer ${world.issue()}`], { path })).statusCode, 200, path)
+})
+
 test('T249: headers that a client sent do not become the answer, and each one is always overwritten', async () => {
   const token = world.issue({ claims: { client_id: undefined, scope: undefined } })
   const spoofed = ['x-auth-subject', 'root', 'x-auth-scope', 'admin', 'x-auth-client', 'operator']

@@ -27,7 +27,7 @@ export function serveAuth(http: FastifyInstance, gate: () => Gate, witnessed: Wi
     const began = performance.now()
     const { config, decide } = gate()
     const asking = guarded(request, config)
-    const answer = await decide(asking, askedScopes(request.url))
+    const answer = await decide(asking, askedScopes(request.url, config))
     witnessed(answer, (performance.now() - began) / 1000, asking.network)
     // Fastify's own way of sending costs as much as a verdict that is known. There is no body, and nothing hooks into answers.
     reply.hijack()
@@ -37,9 +37,10 @@ export function serveAuth(http: FastifyInstance, gate: () => Gate, witnessed: Wi
 }
 
 /** Each of each `?scope=`. A query can only add to the configuration, since a proxy may pass on its client's. */
-function askedScopes(url: string): readonly string[] {
+function askedScopes(url: string, { original_request }: GateConfig): readonly string[] {
   const at = url.indexOf('?')
-  if (at === -1) return nothing
+  // Where the path behind `/auth` is the client's, so is the query, and meant for the application.
+  if (at === -1 || (original_request === undefined && url.startsWith('/auth/'))) return nothing
   const asked = new URLSearchParams(url.slice(at + 1)).getAll('scope')
   return asked.flatMap((scopes) => scopes.split(' ')).filter((scope) => scope !== '')
 }
