@@ -230,6 +230,18 @@ test('an answer to a call that nobody made is ignored', async () => {
   })
 })
 
+for (const answer of ['"error":null', '"result":1,"error":null', '"error":7', '"error":{}']) {
+  test(`an answer with ${answer} settles its call, and the process lives`, async () => {
+    const path = join(folder, `${sockets++}.sock`)
+    const server = createServer((socket) => socket.end(`{"id":1,${answer}}\n`)).listen(path)
+    await once(server, 'listening')
+    const peer = await connectLines(path)
+    await assert.rejects(peer.call('ping', {}), LineError)
+    await peer.closed
+    server.close()
+  })
+}
+
 test('a peer that asks without ever reading is cut off before it fills our memory', async () => {
   const answer = 'x'.repeat(4 * 1024 * 1024)
   await withPeer({ much: () => answer, echo: (params: unknown) => params }, async (peer, path) => {

@@ -266,9 +266,14 @@ async function removeStale(path: string): Promise<void> {
 function parseMessage(text: string): Message | undefined {
   try {
     const message: unknown = JSON.parse(text)
-    if (typeof message === 'object' && message !== null && 'id' in message) return message as Message
+    if (!isObject(message) || !('id' in message)) return undefined
+    if (!('error' in message) || isObject(message.error)) return message as Message
   } catch {}
   return undefined
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }
 
 /** Only a `LineError` was written for the other side; any other message stays on this one. */
