@@ -56,13 +56,16 @@ export async function runService<Schema extends z.ZodType>(
   }
 }
 
-/** JSON lines on standard error. Members that could hold a credential are cut, whoever logs them. */
+/** What could hold a credential. */
+const secrets = ['authorization', 'cookie', 'token', 'client_secret', 'password'] as const
+
+/** JSON lines on standard error. Such members are cut, in a line and in what stands in it, whoever logs them. */
 export function createLog(name: string): Logger {
   return pino(
     {
       name,
       level: process.env['COUNTERSIGN_LOG_LEVEL'] ?? 'warn',
-      redact: ['*.authorization', '*.cookie', '*.token', '*.client_secret', '*.password', 'req.headers'],
+      redact: [...secrets.flatMap((name) => [name, `*.${name}`]), 'req.headers'],
     },
     pino.destination({ dest: 2, sync: true }),
   )
