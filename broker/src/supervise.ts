@@ -79,7 +79,9 @@ export async function superviseSigner({
       }).catch(() => {})
       if (stopping.signal.aborted) return undefined
       try {
-        return await start()
+        const started = await start()
+        if (!stopping.signal.aborted) return started
+        await started.stop()
       } catch (error) {
         log.error({ realm, error: (error as Error).message }, 'the signer did not start')
       }
