@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { decode } from '@countersign/validator/base64url'
@@ -108,6 +108,20 @@ test('T112: an older manifest is refused, also after a crash', async () => {
   await assert.rejects(signer.prepare(), { code: 'signer_unavailable' })
   await signer.bringTrust()
   assert.equal(await signer.refusal({}), 'no_active_key')
+})
+
+test('T112: a manifest that was taken and could not be written down is, when it comes again', async () => {
+  const signer = await newSigner()
+  const { world } = signer
+  const old = { charters: world.charterDocuments, manifest: world.manifestDocument }
+  const seen = join(signer.options.folder, 'trust-seen')
+  world.setState(signer.kid, 'blocked')
+  renameSync(seen, `${seen}-away`)
+  await assert.rejects(signer.bringTrust(), { code: 'ENOENT' })
+  renameSync(`${seen}-away`, seen)
+  await signer.bringTrust()
+  await signer.crash()
+  await assert.rejects(signer.signer.trust(old), { code: 'trust_refused' })
 })
 
 test('T114: another manifest under a version that was seen is refused, also after a crash', async () => {
@@ -218,6 +232,39 @@ test('F4 F6: a key that was retired or revoked leaves the keystore, so that nobo
   }
   assert.equal(await signer.refusal({}), 'prepared')
 })
+
+test('F4: an ended key that could not be destroyed is destroyed with the next trust that comes', async () => {
+  const signer = await newSigner()
+  const kid = await signer.addKey('EdDSA')
+  signer.world.setState(kid, 'revoked')
+  const unblock = blockKeystore(signer)
+  await assert.rejects(signer.bringTrust(), { code: 'EISDIR' })
+  unblock()
+  await signer.bringTrust()
+  const { keys } = await openKeystore(signer.options)
+  assert.deepEqual(
+    keys.map((key) => key.kid),
+    [signer.kid],
+  )
+})
+
+test('a key that cannot be kept leaves nothing to count', async () => {
+  const signer = await newSigner()
+  const unblock = blockKeystore(signer)
+  await assert.rejects(signer.signer.generate(scopeRequest), { code: 'EISDIR' })
+  unblock()
+  assert.deepEqual(
+    signer.signer.counters().keys.map(({ kid }) => kid),
+    [signer.kid],
+  )
+})
+
+/** Lets no changed keystore be written, until what this gives is called. */
+function blockKeystore({ options }: TestSigner): () => void {
+  const next = `${options.keystore}.next`
+  mkdirSync(next)
+  return () => rmdirSync(next)
+}
 
 test('K8: a key signs no faster than its cap, and each key has its own', async () => {
   const signer = await newSigner({ signaturesPerSecondMax: 3 })

@@ -169,7 +169,10 @@ export class Signer {
     const { charters, manifest: document } = params
     if (!Array.isArray(charters)) throw new LineError('malformed', 'charters is not a list')
     const { manifest } = this.#trusted.accept(document, charters)
-    const ended = new Set(this.#held.keys().filter((kid) => hasEnded(manifest.keys.get(kid))))
+    // Also one that an earlier attempt could not destroy.
+    const ended = new Set(
+      this.#keystore.keys.map(({ kid }) => kid).filter((kid) => hasEnded(manifest.keys.get(kid))),
+    )
     // They stop at once, however long the keystore takes.
     this.#held = new Map([...this.#held].filter(([kid]) => !ended.has(kid)))
     await this.#change(() => this.#keystore.destroy(ended))
@@ -209,6 +212,7 @@ export class Signer {
 
   /** Makes a key. It is durable before this settles, and nothing signs with it until a manifest says so. */
   async generate(request: unknown): Promise<GeneratedKey> {
+    let counter: Counter | undefined
     const making = {
       realm: this.#options.realm,
       keystore: this.#keystore,
@@ -216,13 +220,16 @@ export class Signer {
       now: Math.floor(this.#options.now()),
       prepare: async (key: UsableKey): Promise<void> => {
         await testKey(key)
-        const { folder } = this.#options
-        this.#counters.set(key.kid, Counter.create(counterFile(folder, key.kid)))
+        counter = Counter.create(counterFile(this.#options.folder, key.kid))
       },
     }
     return this.#change(async () => {
       if (this.#held.size >= KEY_COUNT_MAX) throw new LineError('too_many_keys', 'the keystore is full')
-      const made = await makeKey(request, making)
+      const made = await makeKey(request, making).catch((error) => {
+        counter?.close()
+        throw error
+      })
+      this.#counters.set(made.kid, counter as Counter)
       this.#held = new Map([...this.#held, [made.kid, made]])
       return { jwk: made.jwk, attestation: made.attestation }
     })

@@ -45,9 +45,8 @@ export class Trusted {
    */
   accept(manifest: unknown, charters: readonly unknown[]): TrustState {
     try {
-      const outcome = this.#trust.accept(manifest, charters.slice(this.#trust.state?.charter.version ?? 0))
-      if (outcome === 'newer' && this.#trust.record !== undefined)
-        this.#seen.replace(formatRecord(this.#trust.record))
+      this.#trust.accept(manifest, charters.slice(this.#trust.state?.charter.version ?? 0))
+      this.#remember()
     } catch (error) {
       if (error instanceof DocumentRefusal || error instanceof SplitView)
         throw new LineError('trust_refused', error.message)
@@ -55,6 +54,13 @@ export class Trusted {
     }
     this.#isBrought = true
     return this.#trust.state as TrustState
+  }
+
+  /** Also what was taken before and could not be written then. */
+  #remember(): void {
+    const { record } = this.#trust
+    const text = record === undefined ? NOTHING_SEEN : formatRecord(record)
+    if (text !== this.#seen.text) this.#seen.replace(text)
   }
 }
 
