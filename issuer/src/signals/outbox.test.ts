@@ -47,6 +47,25 @@ function ended(sid: string, at = now): readonly SignalEvent[] {
   return sessionsRevoked(teller, [{ sid, subject: 'ada' }], 'signed_out', at)
 }
 
+test('a receiver that leaves out a thousand subjects keeps nobody waiting when thousands of sessions end', async () => {
+  const { outbox, streams, create } = openTenant('excluding')
+  const { id } = await create()
+  const person = (name: string) => ({ format: 'iss_sub', iss: 'https://login.example', sub: name })
+  for (let nth = 0; nth < 500; nth++) {
+    await streams.exclude(id, person(`out-${nth}`))
+    await streams.exclude(id, { format: 'complex', user: person(`gone-${nth}`) })
+  }
+  const names = Array.from({ length: 2000 }, (_, nth) => `in-${nth}`)
+  const sessions = [...names, 'out-7', 'gone-7'].map((subject) => ({ sid: subject, subject }))
+  const teller = { issuer: 'https://login.example', tenant: tenants.home }
+  const before = process.cpuUsage()
+  await outbox.record(async () => sessionsRevoked(teller, sessions, 'cut_off', now))
+  const { user } = process.cpuUsage(before)
+  const told = (await outbox.waiting(id, 5000)).map(({ event }) => event.subject['user'])
+  assert.deepEqual(told, names.map(person))
+  assert.ok(user < 1_500_000, `${user} microseconds`)
+})
+
 test('T218 a change that fails is not told of, and one that is told of was made', async () => {
   const { outbox, create, written } = openTenant('atomic')
   const { id } = await create()

@@ -9,11 +9,10 @@
  */
 
 import { hash } from 'node:crypto'
-import type { JsonObject } from '@countersign/validator/json'
 import { generateTokenId } from '../issuance.ts'
 import type { Database } from '../schema.ts'
 import { isAboutStream, offeredEvents, type SignalEvent, streamUpdated } from './events.ts'
-import { isExcluded, spell } from './subject.ts'
+import { namesOf, spell } from './subject.ts'
 
 /** Events that wait in one stream. */
 export const WAITING_MAX = 10_000
@@ -124,8 +123,9 @@ export function createOutbox({ database, tenant, onWritten, now }: OutboxOptions
       .where('stream_id', '=', streamId)
       .select('subject')
       .execute()
-    const excluded = rows.map(({ subject }) => JSON.parse(subject) as JsonObject)
-    return events.filter(({ subject }) => !excluded.some((each) => isExcluded(each, subject)))
+    const excluded = new Set(rows.map(({ subject }) => subject))
+    if (excluded.size === 0) return events
+    return events.filter(({ subject }) => !namesOf(subject).some((name) => excluded.has(name)))
   }
 
   async function count(transaction: Database, streamId: string): Promise<number> {

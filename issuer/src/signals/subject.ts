@@ -30,14 +30,18 @@ export function readSubject(value: JsonValue | undefined): JsonObject | undefine
 }
 
 /**
- * Whether a receiver that wants to hear nothing of `excluded` is not told of `subject`. Only what it named counts: of a
- * complex subject every member that it named must be there and the same, where the rule for adding one (section 8.1.3.1)
- * takes a missing member for any. So nobody removes more than they say.
+ * The spellings of every identifier by which a receiver says that it wants to hear nothing of `subject`: of a complex one, its
+ * user and any of its members together. Only what a receiver named counts, where the rule for adding one (section 8.1.3.1)
+ * takes a missing member for any, so nobody removes more than they say. They are looked up, since a cutoff tells of
+ * thousands of subjects at once, to receivers that each may leave out a thousand.
  */
-export function isExcluded(excluded: JsonObject, subject: JsonObject): boolean {
-  if (excluded['format'] !== 'complex') return isSame(excluded, subject) || isSame(excluded, subject['user'])
-  if (subject['format'] !== 'complex') return false
-  return Object.entries(excluded).every(([name, value]) => isSame(value, subject[name]))
+export function namesOf(subject: JsonObject): readonly string[] {
+  const { format, user, ...others } = subject
+  if (format !== 'complex') return [spell(subject)]
+  let named: readonly JsonObject[] = [{ format }]
+  for (const [name, value] of Object.entries({ ...others, ...(user !== undefined && { user }) }))
+    named = [...named, ...named.map((members) => ({ ...members, [name]: value }))]
+  return [...(user === undefined ? [] : [spell(user)]), ...named.map(spell)]
 }
 
 /** One text for one identifier, whatever the order of its members. */
@@ -45,10 +49,6 @@ export function spell(value: JsonValue | undefined): string {
   if (!isObject(value)) return JSON.stringify(value)
   const members = Object.keys(value).sort()
   return `{${members.map((name) => `${JSON.stringify(name)}:${spell(value[name])}`).join()}}`
-}
-
-function isSame(one: JsonValue | undefined, other: JsonValue | undefined): boolean {
-  return one !== undefined && other !== undefined && spell(one) === spell(other)
 }
 
 function readSimple({ format, ...members }: JsonObject): JsonObject | undefined {
