@@ -152,6 +152,37 @@ test('T118 T120 R2: with the broker away the reason is the same, and a gateway t
   }
 })
 
+test('R2: a realm whose signer is away takes no canary from another', async (context) => {
+  const away: string[] = []
+  const { world, canaries, probes, made, problems } = start(context, {
+    broker: {
+      canary: async ({ realm, audience }) => {
+        if (away.includes(realm)) throw new Error(`the signer of ${realm} is away`)
+        made.push(realm)
+        const claims = { sub: 'canary', client_id: 'canary', aud: audience, exp: world.now + 3600 }
+        return { token: world.issue({ realm: realm as 'consumer', claims }) }
+      },
+    },
+  })
+  probes.push({ name: 'one', url: 'http://127.0.0.1:1/', audience: mailAudience })
+  // Whichever is asked for first.
+  away.push([...world.state.manifest.keys.values()][0]?.realm ?? '')
+  canaries.wake()
+  await eventually(() => problems.length > 0 && made.length > 0)
+  assert.ok(!made.includes(away[0] ?? ''))
+})
+
+test('R2: what came of the canaries is shown, although it cannot be stored', async (context) => {
+  const onDone = async (): Promise<void> => {
+    throw new Error('the disk is full')
+  }
+  const { world, canaries } = start(context, { onDone })
+  const { kid } = world.keys.consumer
+  world.setState(kid, 'blocked')
+  await assert.rejects(canaries.prove(kid, 7, performance.now()), { message: 'the disk is full' })
+  assert.equal(canaries.proofs[0]?.state, 'done')
+})
+
 test('R2: one canary stands ready for each key that signs and each audience, and is renewed before half its life', async (context) => {
   const { world, canaries, probes, made, ready } = start(context)
   probes.push({ name: 'one', url: 'http://127.0.0.1:1/', audience: mailAudience })

@@ -117,16 +117,22 @@ export function createCanaries(options: CanaryOptions): Canaries {
     while (isWokenAgain && !stopping.signal.aborted) {
       isWokenAgain = false
       forget()
-      try {
-        for (const [key, audience] of wanted()) await make(key, audience)
-        failures = 0
-      } catch (error) {
-        // Most likely the broker is away or has not heard of the key yet; a kill waits for neither.
-        onProblem(error as Error)
-        pause = Math.min(LOOK_MILLISECONDS.most, LOOK_MILLISECONDS.failed * 2 ** failures++)
-      }
+      const missing = await makeAll()
+      // Most likely the broker is away or has not heard of the key yet; a kill waits for neither.
+      for (const problem of missing) onProblem(problem)
+      if (missing.length === 0) failures = 0
+      else pause = Math.min(LOOK_MILLISECONDS.most, LOOK_MILLISECONDS.failed * 2 ** failures++)
     }
     if (!stopping.signal.aborted) timer = setTimeout(wake, pause).unref()
+  }
+
+  /** Gives what failed. The signer of one realm that is away takes no canary from another. */
+  async function makeAll(): Promise<readonly Error[]> {
+    const problems: Error[] = []
+    for (const [key, audience] of wanted()) {
+      await make(key, audience).catch((error: Error) => problems.push(error))
+    }
+    return problems
   }
 
   function forget(): void {
@@ -173,8 +179,8 @@ export function createCanaries(options: CanaryOptions): Canaries {
     await Promise.all(Array.from({ length: ASKED_AT_ONCE_MAX }, work))
     results.sort((a, b) => (a.name < b.name ? -1 : 1))
     const proof: Proof = { ...begun, state: 'done', results }
-    await options.onDone(proof)
     remember(proof)
+    await options.onDone(proof)
     return proof
   }
 
