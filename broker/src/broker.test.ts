@@ -245,6 +245,19 @@ test('T144 T265: a signer that is killed fails what was asked of it, and another
   assert.ok(accepted(await broker.issue('consumer')))
 })
 
+test('a signer that hangs keeps nobody from what the signers of other realms counted', async () => {
+  const admin = openBrokerAdmin(join(broker.folder, 'admin.sock'))
+  const hanging = signerPid('consumer')
+  process.kill(hanging, 'SIGSTOP')
+  const { realms } = await admin.counters().finally(() => process.kill(hanging, 'SIGCONT'))
+  admin.close()
+  assert.deepEqual(realms['consumer'], { keys: [] })
+  assert.deepEqual(
+    realms['enterprise']?.keys.map(({ kid }) => kid),
+    [broker.kid('enterprise')],
+  )
+})
+
 test('a manifest reaches the signers: a key that is blocked signs no more', async () => {
   world.setState(broker.kid('enterprise'), 'blocked')
   await broker.deliver()

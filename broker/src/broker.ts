@@ -7,6 +7,7 @@
 
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { keepConnected, type Line, LineError, type LineServer, serveLines } from '@countersign/lines'
 import type { Logger, Running } from '@countersign/service'
 import {
@@ -36,6 +37,8 @@ const WITNESS_MILLISECONDS_MAX = 4000
 const REQUESTS_PER_CALL_MAX = 256
 /** More than a signer takes; it decides what is too long. */
 const CLAIMS_CHARACTERS_MAX = 64 * 1024
+/** A signer answers from memory, and the sentinel waits two seconds for all of them. */
+const COUNTERS_MILLISECONDS_MAX = 1000
 const limits = {
   batchMax: 128,
   batchWorthwhile: 32,
@@ -133,7 +136,7 @@ export async function startBroker(
     reloading = reloaded.catch(() => {})
     return reloaded
   }
-  servers.push(await serveLines(config.admin_socket, { ...adminMethods(realms, reload), canary }))
+  servers.push(await serveLines(config.admin_socket, { ...adminMethods(realms, reload, log), canary }))
   if (config.remote !== undefined) remote = await serveRemote(config.remote, remotes, log)
   return {
     ready: { realms: [...realms.keys()], ...(remote && { remote: { port: remote.port } }) },
@@ -353,7 +356,7 @@ async function settle(issue: () => Promise<Issued>): Promise<Issued> {
 }
 
 /** What authority, sentinel and whoever moves a realm may ask. */
-function adminMethods(realms: ReadonlyMap<string, Realm>, reload: () => Promise<void>) {
+function adminMethods(realms: ReadonlyMap<string, Realm>, reload: () => Promise<void>, log: Logger) {
   const status = async () => ({
     signers: await Promise.all(
       [...realms].flatMap(([realm, { signers }]) => signers.all.map((signer) => describe(realm, signer))),
@@ -371,16 +374,27 @@ function adminMethods(realms: ReadonlyMap<string, Realm>, reload: () => Promise<
       return status()
     },
     counters: async () => {
-      const counted: Record<string, { readonly keys: readonly KeyCounts[] }> = {}
-      for (const [realm, { signers }] of realms) {
-        const keys = await Promise.all(
-          signers.all.map((signer) => signer.ask((process) => process.counters())),
-        )
-        counted[realm] = { keys: keys.flat() }
-      }
-      return { realms: counted }
+      const counted = [...realms].map(async ([realm, { signers }]) => {
+        const keys = await Promise.all(signers.all.map((signer) => countersOf(realm, signer, log)))
+        return [realm, { keys: keys.flat() }] as const
+      })
+      return { realms: Object.fromEntries(await Promise.all(counted)) }
     },
   }
+}
+
+/** Of a signer that is away or hangs there are none, and whoever asks hears of all others. */
+async function countersOf(
+  realm: string,
+  signer: SupervisedSigner,
+  log: Logger,
+): Promise<readonly KeyCounts[]> {
+  const late = delay(COUNTERS_MILLISECONDS_MAX, undefined, { ref: false })
+  const counted = await Promise.race([signer.ask((process) => process.counters()), late]).catch(
+    () => undefined,
+  )
+  if (counted === undefined) log.warn({ realm }, 'a signer does not say what it counted')
+  return counted ?? []
 }
 
 async function describe(realm: string, signer: SupervisedSigner): Promise<SignerStatus> {

@@ -77,7 +77,7 @@ export interface SignerStatus {
 export interface BrokerAdmin {
   /** Has the realm's signer make a key. Only the public half comes out, with the signer's attestation. */
   generate(request: KeyRequest): Promise<GeneratedKey>
-  /** What each signer has counted, by realm and key. */
+  /** What each signer has counted, by realm and key; nothing of one that does not answer. */
   counters(): Promise<Counters>
   /** A canary of a key that signs now: see spec/kill.md, section 3. */
   canary(request: CanaryRequest): Promise<{ readonly token: string }>
