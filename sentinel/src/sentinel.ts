@@ -91,7 +91,7 @@ export async function startSentinel(
 
   const findSilent = createSilenceWatch(policy.silent_seconds)
   const findLate = createRotationWatch()
-  const pace = createPacer()
+  const pace = createPacer((due) => alarm.record(async () => due))
   const audit = createCountAudit({
     database,
     alarm,
@@ -120,8 +120,7 @@ export async function startSentinel(
       ...(proofs ? findUnenforced(proofs, state?.manifest.keys ?? new Map(), nowSeconds) : []),
       ...findStaleLogs(reader.logs, startedSeconds, nowSeconds),
     ]
-    const due = pace(findings, nowSeconds)
-    if (due.length > 0) await alarm.record(async () => due)
+    await pace(findings, nowSeconds)
   }
 
   async function repeat(milliseconds: number, task: () => Promise<void>): Promise<void> {

@@ -16,6 +16,7 @@ import {
   findFullManifest,
   findOldKeys,
   findStaleLogs,
+  findUnenforced,
   findUnheard,
 } from './watch.ts'
 
@@ -73,14 +74,35 @@ test('L6: an open log that has signed nothing for ten seconds is stale, a sealed
   assert.equal(findStaleLogs([log(0)], 5000, 5011).length, 1)
 })
 
-test('T267: a condition that lasts is told when it begins, every ten minutes, and when it begins again', () => {
-  const pace = createPacer()
+test('T267: a condition that lasts is told when it begins, every ten minutes, and when it begins again', async () => {
+  const passed: number[] = []
+  let second = 0
+  const pace = createPacer(async () => void passed.push(second))
   const stale = findStaleLogs([{ origin: 'a', isOpen: true, size: 1, signedAt: 0 }], 0, 1000)
-  assert.equal(pace(stale, 0).length, 1)
-  for (let at = 1; at < 600; at += 7) assert.equal(pace(stale, at).length, 0)
-  assert.equal(pace(stale, 600).length, 1)
-  assert.equal(pace([], 601).length, 0)
-  assert.equal(pace(stale, 602).length, 1)
+  for (; second <= 600; second++) await pace(stale, second)
+  await pace([], second)
+  await pace(stale, ++second)
+  assert.deepEqual(passed, [0, 600, 602])
+})
+
+test('R2: a canary that was accepted is told as soon as it can be written down, since it is told of for minutes only', async () => {
+  const results = [
+    { name: 'gateway', outcome: 'accepted', reason: null, is_real: true, milliseconds: 1 },
+  ] as const
+  const proofs = [{ kid: 'A', version: 2, at: 0, state: 'done', results }] as const
+  let isFull = true
+  const told: Finding[] = []
+  const pace = createPacer(async (due) => {
+    if (isFull) throw new Error('the disk is full')
+    told.push(...due)
+  })
+  await assert.rejects(pace(findUnenforced(proofs, new Map(), 1), 1), /full/)
+  isFull = false
+  await pace(findUnenforced(proofs, new Map(), 2), 2)
+  assert.deepEqual(
+    told.map(({ reason }) => reason),
+    ['canary_accepted'],
+  )
 })
 
 const slot = {
@@ -140,7 +162,7 @@ test('F5: a manifest that fills up is a warning long before it takes no new key'
   assert.deepEqual(severityOf(3687), ['manifest_full', 'critical'])
 })
 
-test('A3 T230: while the glass is broken it is critical, used or not, told every minute, and no longer than it lasts', () => {
+test('A3 T230: while the glass is broken it is critical, used or not, told every minute, and no longer than it lasts', async () => {
   const world = createTestWorld()
   const until = world.now + 3000
   const state = world.publish(() => ({
@@ -154,11 +176,10 @@ test('A3 T230: while the glass is broken it is critical, used or not, told every
   )
   assert.deepEqual(findBrokenGlass(state, until), [])
 
-  const pace = createPacer()
   const passed: number[] = []
-  for (let second = 0; second < 300; second++) {
-    if (pace(findBrokenGlass(state, world.now + second), second).length > 0) passed.push(second)
-  }
+  let second = 0
+  const pace = createPacer(async () => void passed.push(second))
+  for (; second < 300; second++) await pace(findBrokenGlass(state, world.now + second), second)
   assert.deepEqual(passed, [0, 60, 120, 180, 240])
 })
 

@@ -214,23 +214,25 @@ export function findStaleLogs(
 
 /**
  * Lets a condition that lasts pass when it begins, and again every few minutes so that its alert stays one. The
- * function that it returns is to be given all that holds at the moment.
+ * function that it returns is to be given all that holds at the moment. What `pass` could not take is due at the next look.
  */
-export function createPacer(): (findings: readonly Finding[], nowSeconds: number) => Finding[] {
+export function createPacer(
+  pass: (due: readonly Finding[]) => Promise<void>,
+): (findings: readonly Finding[], nowSeconds: number) => Promise<void> {
   let passedAt: ReadonlyMap<string, number> = new Map()
-  return (findings, nowSeconds) => {
-    const passing: Finding[] = []
+  return async (findings, nowSeconds) => {
+    const due: Finding[] = []
     const next = new Map<string, number>()
     for (const finding of findings) {
       const { rule, severity, realm, kid, actor } = finding
       const name = JSON.stringify([rule, severity, realm, kid, actor])
       const before = passedAt.get(name)
       const isDue = before === undefined || nowSeconds - before >= paceOf(rule)
-      if (isDue) passing.push(finding)
+      if (isDue) due.push(finding)
       next.set(name, isDue ? nowSeconds : before)
     }
+    if (due.length > 0) await pass(due)
     passedAt = next
-    return passing
   }
 }
 
