@@ -44,6 +44,18 @@ test('what is known stays known while the authority is away, and a failure is no
   assert.equal(authority.asked, 2)
 })
 
+test('a validator that was removed is not heard for long, and what another says waits for no answer about it', async () => {
+  const { keyOf, enrolled, clock } = createWorld()
+  const { jwk } = createTestKey('EdDSA')
+  enrolled.push({ name: 'taken', jwk }, { name: 'gateway', jwk })
+  assert.equal(await keyOf('taken'), jwk)
+  enrolled.shift()
+  clock.now += 10_000
+  assert.equal(await keyOf('gateway'), jwk)
+  assert.equal(await keyOf('taken'), undefined)
+  assert.equal(await keyOf('gateway'), jwk)
+})
+
 function createWorld() {
   const enrolled: Enrolled[] = []
   const clock = { now: 0 }

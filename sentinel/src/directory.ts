@@ -1,6 +1,7 @@
 /**
  * Whose reports count: the validators that the authority has enrolled, and their keys. A name that is not known is
- * asked for again, at most once a second, so that one that was just enrolled is heard and a stranger costs nothing.
+ * asked for again, at most once a second, so that one that was just enrolled is heard and a stranger costs nothing; those
+ * that are known, after some seconds, so that one that was removed is not heard any more.
  * @module
  */
 
@@ -12,6 +13,7 @@ export interface Enrolled {
 }
 
 const ASK_MILLISECONDS_MIN = 1000
+const KNOWN_MILLISECONDS_MAX = 10_000
 
 /** `ask` gives all who are enrolled; `now` milliseconds on a clock that never jumps. */
 export function createDirectory(
@@ -24,17 +26,20 @@ export function createDirectory(
 
   async function refresh(): Promise<void> {
     askedAt = now()
-    // A name keeps its key for good, so that what is known stays right while the authority is away.
+    // What is known stays known while the authority is away.
     keys = new Map((await ask()).map(({ name, jwk }) => [name, jwk]))
   }
 
   return async (name) => {
-    if (!keys.has(name) && (asking !== undefined || now() - askedAt >= ASK_MILLISECONDS_MIN)) {
-      asking ??= refresh().finally(() => {
-        asking = undefined
-      })
-      await asking.catch(() => {})
-    }
+    const isKnown = keys.has(name)
+    if (now() - askedAt >= (isKnown ? KNOWN_MILLISECONDS_MAX : ASK_MILLISECONDS_MIN))
+      asking ??= refresh()
+        .catch(() => {})
+        .finally(() => {
+          asking = undefined
+        })
+    // No evidence waits for an authority that may be away.
+    if (!isKnown) await asking
     return keys.get(name)
   }
 }
