@@ -123,19 +123,32 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
     }
     // What is raised while the missed ones are read waits for them, and is not sent twice.
     let held: [Alert, boolean][] | undefined = []
-    const leave = alarm.onAlert((alert, isNew) =>
-      held === undefined ? send(alert, isNew) : held.push([alert, isNew]),
-    )
+    const leave = alarm.onAlert((alert, isNew) => {
+      if (held === undefined) send(alert, isNew)
+      else if (held.push([alert, isNew]) > ALERTS_MAX) raw.destroy()
+    })
+    let proceed = (): void => {}
+    raw.on('drain', () => proceed())
     const heartbeat = setInterval(() => raw.write(':\n\n'), HEARTBEAT_MILLISECONDS).unref()
     raw.on('error', () => {})
     raw.on('close', () => {
       leave()
       clearInterval(heartbeat)
       streams.delete(raw)
+      proceed()
     })
-    const missed = await missedSince(alarm, headers['last-event-id'])
-    for (const alert of missed) send(alert, true)
-    const isSent = ({ id }: Alert): boolean => id <= (missed.at(-1)?.id ?? 0)
+    let lastId = idOf(headers['last-event-id'])
+    for (let isMissing = lastId !== undefined; isMissing && !raw.destroyed; ) {
+      const missed = await alarm.since(lastId ?? 0)
+      for (const alert of missed) send(alert, true)
+      lastId = missed.at(-1)?.id ?? lastId
+      isMissing = missed.length > 0
+      if (raw.writableNeedDrain)
+        await new Promise<void>((resolve) => {
+          proceed = resolve
+        })
+    }
+    const isSent = ({ id }: Alert): boolean => id <= (lastId ?? 0)
     for (const [alert, isNew] of held) if (!(isNew && isSent(alert))) send(alert, isNew)
     held = undefined
     return reply
@@ -152,7 +165,7 @@ export function addRoutes(http: FastifyInstance, desk: Desk): void {
   http.get('/readyz', (_request, reply) => reply.code(isReady() ? 200 : 503).send({ ready: isReady() }))
 }
 
-async function missedSince(alarm: Alarm, lastEventId: unknown): Promise<Alert[]> {
+function idOf(lastEventId: unknown): number | undefined {
   const isId = typeof lastEventId === 'string' && /^\d{1,15}$/.test(lastEventId)
-  return isId ? alarm.since(Number(lastEventId)) : []
+  return isId ? Number(lastEventId) : undefined
 }

@@ -5,17 +5,17 @@
  */
 
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { after, before, type TestContext, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AuthorityError } from '@countersign/authority/client'
 import { decode } from '@countersign/validator/base64url'
 import { unsignedCanary } from '@countersign/validator/canary'
 import type { ManifestKey } from '@countersign/validator/manifest'
-import { type Sighting, signReport } from '@countersign/validator/sighting'
+import { REPORT_SIGHTINGS_MAX, type Sighting, signReport } from '@countersign/validator/sighting'
 import { createTestKey, issuers, mailAudience, type TestKey, tenants } from '@countersign/validator/testing'
 import type { Rule } from './alert.ts'
-import { fetchIncidents } from './client.ts'
+import { fetchIncidents, followAlerts } from './client.ts'
 import { startTestSentinel, type TestSentinel, type TestValidator } from './testing.ts'
 
 /** Nothing is blocked here, so that one key can be stolen again and again. */
@@ -463,6 +463,30 @@ test('alerts survive a restart, the newest first, in pages', async (t) => {
     assert.equal((await fetch(new URL(`/alerts?${query}`, lasting.url))).status, 400)
 })
 
+test('T267: whoever was away for long is sent all that they missed, in order', async (t) => {
+  const busy = await begin(t, { policy: watchOnly })
+  const { name, key } = await busy.enrol('webmail')
+  const count = 2500
+  for (let at = 0; at < count; at += REPORT_SIGHTINGS_MAX) {
+    const sightings = Array.from({ length: Math.min(REPORT_SIGHTINGS_MAX, count - at) }, (): Sighting => {
+      const kid = createHash('sha256').update(randomBytes(16)).digest('base64url')
+      return { verdict: 'receipt_missing', at: 1, realm: 'consumer', kid, signatureValid: true }
+    })
+    const report = { id: randomBytes(16).toString('base64url'), dropped: 0, sightings }
+    const statement = signReport(
+      { ...report, issuedAt: Math.floor(Date.now() / 1000) },
+      { name, privateKey: key.privateKey },
+    )
+    assert.equal(await post(statement, busy), 204)
+  }
+  const ids: number[] = []
+  for await (const { alert } of followAlerts(busy.url, { after: 0 })) if (ids.push(alert.id) === count) break
+  assert.deepEqual(
+    ids,
+    Array.from({ length: count }, (_, n) => n + 1),
+  )
+})
+
 function addKey(change: object): TestKey {
   const { world } = sentinel
   const key = createTestKey('ES256')
@@ -480,9 +504,9 @@ function altered(entry: Uint8Array): Uint8Array {
   return copy
 }
 
-async function post(body: string): Promise<number> {
+async function post(body: string, { url } = sentinel): Promise<number> {
   const headers = { 'content-type': 'application/jwt' }
-  const response = await fetch(new URL('/sightings', sentinel.url), { method: 'POST', headers, body })
+  const response = await fetch(new URL('/sightings', url), { method: 'POST', headers, body })
   await response.arrayBuffer()
   return response.status
 }
