@@ -95,7 +95,8 @@ export function createLogReader(options: LogReaderOptions): LogReader {
         if (await readOn(log, following)) return
       } catch (error) {
         options.onProblem(error as Error)
-        if (error instanceof LogMisbehavior) await alarm.record(async () => [inconsistent(log.origin, now())])
+        if (error instanceof LogMisbehavior)
+          await alarm.record(async () => [inconsistent(log.origin, now())]).catch(options.onProblem)
         await delay(AGAIN_MILLISECONDS, undefined, { signal: ending.signal }).catch(() => {})
       }
     }
