@@ -140,6 +140,20 @@ test('R5: the policy orders a block once, and again only if the key is live afte
   assert.equal((await orders())[0]?.version, null)
 })
 
+test('R5: a block that the authority refused is ordered again when evidence comes later, since what was wrong may be mended', async () => {
+  const { database, raise, clock } = await open()
+  const failureOf = async () =>
+    (await database.selectFrom('blocks').select('failure').executeTakeFirstOrThrow()).failure
+  await raise(found())
+  const failed = { failure: 'command_not_authorised', settled_ms: clock.now }
+  await database.updateTable('blocks').set(failed).execute()
+  await raise(found())
+  assert.equal(await failureOf(), 'command_not_authorised')
+  clock.now += 60_000
+  await raise(found())
+  assert.equal(await failureOf(), null)
+})
+
 test('alerts go to the webhook only where there is one', async () => {
   const { database, raise } = await open({ isDelivered: true })
   await raise(found(), found({ actor: 'b' }))

@@ -49,6 +49,8 @@ export interface Alarm {
 
 const QUIET_MILLISECONDS = 3_600_000
 const ACTORS_MAX = 16
+/** A block that was given up is worth another order after so long: a charter may name the block key by now. */
+const FAILED_MILLISECONDS = 60_000
 /** Stands for every actor past the first few. */
 export const OTHER_ACTORS = 'others'
 
@@ -139,7 +141,7 @@ export function createAlarm({ database, policy, trust, isDelivered, now }: Alarm
     return actors < ACTORS_MAX ? actor : OTHER_ACTORS
   }
 
-  /** Orders each key to be blocked once; again only when it has been blocked and is live all the same. */
+  /** Orders each key to be blocked once; again only when it has been blocked and is live all the same, or could not be. */
   async function orderBlocks(session: Session, findings: readonly Finding[]): Promise<void> {
     const manifest = trust.state?.manifest
     for (const { kid, realm, reason } of findings) {
@@ -155,7 +157,15 @@ export function createAlarm({ database, policy, trust, isDelivered, now }: Alarm
           conflict
             .column('kid')
             .doUpdateSet(order)
-            .where('blocks.version', '<=', manifest?.version ?? 0),
+            .where(({ and, eb, or }) =>
+              or([
+                eb('blocks.version', '<=', manifest?.version ?? 0),
+                and([
+                  eb('blocks.failure', 'is not', null),
+                  eb('blocks.ordered_ms', '<=', now() - FAILED_MILLISECONDS),
+                ]),
+              ]),
+            ),
         )
         .execute()
     }
