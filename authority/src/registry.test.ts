@@ -4,9 +4,13 @@
  */
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { createTestKey } from '@countersign/validator/testing'
+import { type TestContext, test } from 'node:test'
+import { signAcknowledgement } from '@countersign/validator/acknowledgement'
+import { eventually } from '@countersign/validator/eventually'
+import { createTestKey, type TestKey } from '@countersign/validator/testing'
 import type { Acks } from './client.ts'
+import { openRegistry, type Registry } from './registry.ts'
+import { openStore, type Store } from './store.ts'
 import { startTestAuthority, type TestAuthority } from './testing.ts'
 
 async function readAcks(authority: TestAuthority): Promise<Acks> {
@@ -157,4 +161,93 @@ test('enrolling needs the token, a name of its own and a public Ed25519 key', as
   assert.deepEqual(await enrol({ name, jwk: other }), [409, 'validator_exists'])
   const { body } = await authority.get('validators')
   assert.deepEqual(body, { validators: [{ name, jwk }] })
+})
+
+/** A store that can be full. */
+async function openFull(t: TestContext): Promise<{ readonly store: Store; isFull: boolean }> {
+  const opened = await openStore(':memory:')
+  t.after(opened.close)
+  const full = { store: opened, isFull: false }
+  const unlessFull =
+    <Given extends unknown[]>(write: (...given: Given) => Promise<void>) =>
+    async (...given: Given): Promise<void> => {
+      if (full.isFull) throw new Error('the disk is full')
+      await write(...given)
+    }
+  full.store = {
+    ...opened,
+    addValidator: unlessFull(opened.addValidator),
+    setProbe: unlessFull(opened.setProbe),
+    acknowledge: unlessFull(opened.acknowledge),
+  }
+  return full
+}
+
+const manifestSha256 = 'A'.repeat(43)
+
+function acknowledge(registry: Registry, { privateKey }: TestKey, version: number): void {
+  const statement = { version, manifestSha256, issuedAt: 1000 }
+  registry.acknowledge(signAcknowledgement(statement, { name: 'gateway', privateKey }), () => manifestSha256)
+}
+
+test('T119: whom the store did not take is not enrolled, and is once it does', async (t) => {
+  const full = await openFull(t)
+  const registry = await openRegistry(full.store, () => 1000, assert.fail)
+  const { jwk } = createTestKey('EdDSA')
+  const probe = { url: 'https://gateway.example/auth', audience: 'https://mail.example' }
+  full.isFull = true
+  const request = { name: 'gateway', jwk: { ...jwk } }
+  const both = await Promise.allSettled([registry.enrol(request), registry.enrol(request)])
+  assert.deepEqual(
+    both.map(({ status }) => status),
+    ['rejected', 'rejected'],
+  )
+  assert.deepEqual(registry.enrolled(), [])
+  full.isFull = false
+  await registry.enrol(request)
+  full.isFull = true
+  await assert.rejects(registry.enrol({ ...request, probe }))
+  full.isFull = false
+  await registry.enrol({ ...request, probe })
+  assert.deepEqual((await full.store.validators())[0]?.probe, probe)
+  assert.deepEqual(registry.probes(), [{ name: 'gateway', ...probe }])
+})
+
+test('T119: an acknowledgement that the store did not take is written once it does', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const full = await openFull(t)
+  const faults: Error[] = []
+  const registry = await openRegistry(
+    full.store,
+    () => 1000,
+    (error) => faults.push(error),
+  )
+  const key = createTestKey('EdDSA')
+  await registry.enrol({ name: 'gateway', jwk: { ...key.jwk } })
+  acknowledge(registry, key, 7)
+  full.isFull = true
+  t.mock.timers.tick(100)
+  await eventually(() => faults.length === 1)
+  full.isFull = false
+  t.mock.timers.tick(1000)
+  await eventually(async () => (await full.store.validators())[0]?.version === 7)
+})
+
+test('T119: whom another authority enrolled anew is believed here with the new key alone', async (t) => {
+  const { store } = await openFull(t)
+  const [here, elsewhere] = [
+    await openRegistry(store, () => 1000, assert.fail),
+    await openRegistry(store, () => 1000, assert.fail),
+  ]
+  const [before, after] = [createTestKey('EdDSA'), createTestKey('EdDSA')]
+  await here.enrol({ name: 'gateway', jwk: { ...before.jwk } })
+  acknowledge(here, before, 7)
+  await store.record({ removedValidator: 'gateway' }, 1)
+  await elsewhere.enrol({ name: 'gateway', jwk: { ...after.jwk } })
+  await here.follow()
+  assert.throws(() => acknowledge(here, before, 7), { code: 'acknowledgement_invalid' })
+  assert.ok(!here.hasApplied('gateway', 1))
+  acknowledge(here, after, 7)
+  await here.close()
+  assert.equal((await store.validators())[0]?.version, 7)
 })

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isDeepStrictEqual } from 'node:util'
 import { verifyAcknowledgement } from '@countersign/validator/acknowledgement'
 import { readKeyMembers } from '@countersign/validator/charter'
 import { DocumentRefusal, importOnce } from '@countersign/validator/document'
@@ -45,11 +46,10 @@ export interface Registry {
 /** An acknowledgement signed longer ago may come from whoever recorded it. */
 const AGE_SECONDS_MAX = 60
 
-/** An enrolment is written by then. */
-const WRITTEN_SECONDS = 10
-
 /** Acknowledgements of one version arrive together; one transaction writes those of this long. */
 const WRITE_MILLISECONDS = 100
+/** Before a store that did not take them is asked again. */
+const REWRITE_MILLISECONDS = 1000
 
 export async function openRegistry(
   store: Store,
@@ -60,7 +60,7 @@ export async function openRegistry(
   const firstNamed = new Map<string, FirstNamed>(await store.firstNamed())
   const unwritten = new Map<string, Acknowledged>()
   /** Known here, and not yet to the store. */
-  const enrolling = new Set<string>()
+  const enrolling = new Map<string, Promise<void>>()
   let timer: NodeJS.Timeout | undefined
 
   async function write(): Promise<void> {
@@ -68,27 +68,55 @@ export async function openRegistry(
     timer = undefined
     const acknowledged = [...unwritten.values()]
     unwritten.clear()
-    if (acknowledged.length > 0) await store.acknowledge(acknowledged)
+    try {
+      if (acknowledged.length > 0) await store.acknowledge(acknowledged)
+    } catch (error) {
+      // Each validator says it once.
+      for (const each of acknowledged) if (!unwritten.has(each.name)) unwritten.set(each.name, each)
+      throw error
+    }
+  }
+
+  function forget(name: string): void {
+    validators.delete(name)
+    unwritten.delete(name)
+  }
+
+  function writeAfter(milliseconds: number): void {
+    timer ??= setTimeout(() => {
+      write().catch((error: Error) => {
+        onFault(error)
+        writeAfter(REWRITE_MILLISECONDS)
+      })
+    }, milliseconds).unref()
+  }
+
+  /** In memory first, so that of two at once under one name the second already meets the first. */
+  async function add(enrolled: EnrolledValidator): Promise<void> {
+    const { name, jwk } = enrolled
+    validators.set(name, { ...enrolled, probe: null })
+    try {
+      await store.addValidator(name, jwk, now())
+    } catch (error) {
+      validators.delete(name)
+      throw error
+    } finally {
+      enrolling.delete(name)
+    }
   }
 
   return {
     enrol: async (request) => {
       const enrolled = readEnrolment(request, now())
-      const known = validators.get(enrolled.name)
-      if (known === undefined) {
-        // In memory first, so that of two at once under one name the second already meets the first.
-        validators.set(enrolled.name, enrolled)
-        enrolling.add(enrolled.name)
-        await store
-          .addValidator(enrolled.name, enrolled.jwk, now())
-          .finally(() => enrolling.delete(enrolled.name))
-      } else if (importOnce(known.jwk).kid !== importOnce(enrolled.jwk).kid) {
-        throw new Denial('validator_exists')
-      }
-      const { name, probe } = enrolled
+      const { name, jwk, probe } = enrolled
+      const known = validators.get(name)
+      if (known === undefined) enrolling.set(name, add(enrolled))
+      else if (importOnce(known.jwk).kid !== importOnce(jwk).kid) throw new Denial('validator_exists')
+      await enrolling.get(name)
       if (probe === null || isSame(probe, known?.probe)) return
-      validators.set(name, { ...(validators.get(name) ?? enrolled), probe })
       await store.setProbe(name, probe)
+      const added = validators.get(name)
+      if (added !== undefined) validators.set(name, { ...added, probe })
     },
     acknowledge: (statement, sha256Of) => {
       const { validator: name, version, manifestSha256, issuedAt } = verify(statement, validators)
@@ -101,7 +129,7 @@ export async function openRegistry(
       const acknowledged = { name, version, acknowledgedAt: now() }
       validators.set(name, { ...validator, ...acknowledged })
       unwritten.set(name, acknowledged)
-      timer ??= setTimeout(() => void write().catch(onFault), WRITE_MILLISECONDS)
+      writeAfter(WRITE_MILLISECONDS)
     },
     progress: (version, connected) => {
       const all = [...validators.values()]
@@ -126,11 +154,13 @@ export async function openRegistry(
       }
     },
     follow: async () => {
+      // Asked before the store is: what is written while it answers may not be in the answer.
+      const written = [...validators.keys()].filter((name) => !enrolling.has(name))
       const all = await store.validators()
-      const names = new Set(all.map(({ name }) => name))
-      // Removed by another process; what was enrolled here a moment ago may not be written yet.
-      for (const { name, enrolledAt } of validators.values()) {
-        if (!names.has(name) && now() - enrolledAt > WRITTEN_SECONDS) validators.delete(name)
+      const keys = new Map(all.map(({ name, jwk }) => [name, jwk]))
+      // Removed by another process, and perhaps enrolled anew: what the one before said no longer counts.
+      for (const name of written) {
+        if (!isDeepStrictEqual(validators.get(name)?.jwk, keys.get(name))) forget(name)
       }
       for (const stored of all) {
         const known = validators.get(stored.name)
@@ -147,10 +177,7 @@ export async function openRegistry(
       [...validators.values()].flatMap(({ name, probe }) => (probe === null ? [] : [{ name, ...probe }])),
     isEnrolled: (name) => validators.has(name),
     hasApplied: (name, version) => (validators.get(name)?.version ?? 0) >= version,
-    forget: (name) => {
-      validators.delete(name)
-      unwritten.delete(name)
-    },
+    forget,
     close: write,
   }
 }
