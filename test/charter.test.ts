@@ -203,6 +203,7 @@ test('5. F7: epochs of the log are sealed while tokens flow, and no token fails'
     readFileSync(join(data, 'config', 'witness.json'), 'utf8'),
   ) as { append_socket: string }
   const witness = createWitnessClient(socket)
+  const { name } = await witness.status()
   const use = keepUsing(t)
   try {
     for (let round = 0; round < 2; round++) {
@@ -221,6 +222,8 @@ test('5. F7: epochs of the log are sealed while tokens flow, and no token fails'
       await witness.append([], follower.state?.manifest.version)
     }
     assert.ok((await use.end()) > 10)
+    const report = JSON.parse(await countersign('log', 'fsck'))
+    assert.deepEqual([report.holds, report.origin], [true, `${name}/3`])
   } finally {
     witness.close()
     await use.end()

@@ -4,7 +4,7 @@
  */
 
 import { parseArgs } from 'node:util'
-import { type FsckOptions, fsck, LogMisbehavior } from '@countersign/witness/client'
+import { anyEpochOf, type FsckOptions, fsck, LogMisbehavior } from '@countersign/witness/client'
 import { readSystem } from './system.ts'
 
 const MISBEHAVIOR_EXIT = 1
@@ -54,7 +54,8 @@ function locateLog({
   if (url !== undefined) return { url: readUrl(url), vkey }
   if (folder !== undefined) return { folder, vkey }
   const { witness } = readSystem(ready)
-  return { url: witness.url, vkey: vkey ?? [witness.vkey] }
+  // The ready file names the first epoch's log, and another may be open by now.
+  return { url: witness.url, vkey: vkey ?? anyEpochOf(witness.vkey) }
 }
 
 function readUrl(text: string): string {

@@ -9,7 +9,7 @@ import { decode, encode } from '@countersign/validator/base64url'
 import type { SignedDocument } from '@countersign/validator/document'
 
 export { type FollowLogOptions, followLog, type LogGrowth, type LogPosition } from './follow-log.ts'
-export { type FsckOptions, type FsckReport, fsck } from './fsck.ts'
+export { anyEpochOf, type FsckOptions, type FsckReport, fsck } from './fsck.ts'
 export { LogMisbehavior } from './misbehavior.ts'
 export { fetchEntry, fetchInclusion, type Inclusion } from './proofs.ts'
 export {

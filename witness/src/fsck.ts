@@ -5,7 +5,7 @@
  */
 
 import { openCheckpoint, parseCheckpoint, verifierOf } from '@countersign/validator/checkpoint'
-import { NoteRefusal, type NoteVerifier, parseNote } from '@countersign/validator/note'
+import { formatVkey, NoteRefusal, type NoteVerifier, parseNote, parseVkey } from '@countersign/validator/note'
 import { GrowingTree, sameHash } from '@countersign/validator/tree'
 import { LogMisbehavior } from './misbehavior.ts'
 import { Serials } from './serials.ts'
@@ -17,8 +17,11 @@ export type FsckOptions = (
   | { readonly folder: string }
   | { readonly source: LogSource }
 ) & {
-  /** Verifier keys, of which the log's own must have signed. Left out: the log is proven whole, but not whose it is. */
-  readonly vkey?: string | readonly string[] | undefined
+  /**
+   * Verifier keys, of which the log's own must have signed, or what verifies the log that has this origin. Left out: the log is
+   * proven whole, but not whose it is.
+   */
+  readonly vkey?: string | readonly string[] | ((origin: string) => NoteVerifier) | undefined
 }
 
 export interface FsckReport {
@@ -40,7 +43,9 @@ export async function fsck(options: FsckOptions): Promise<FsckReport> {
   const note = await source.read('checkpoint')
   // Nothing is there that could be held against anybody: a name mistyped looks the same.
   if (note === undefined) throw new Error('there is no log: it has no checkpoint')
-  const { checkpoint, signedBy } = openNoteWith(note, [options.vkey ?? []].flat().map(verifierOf))
+  const { vkey = [] } = options
+  const verifiers = typeof vkey === 'function' ? vkey : [vkey].flat().map(verifierOf)
+  const { checkpoint, signedBy } = openNoteWith(note, verifiers)
   const { origin, size, root } = checkpoint
   const levels = new Levels(source, size)
   const serials = new Serials()
@@ -72,6 +77,17 @@ export async function fsck(options: FsckOptions): Promise<FsckReport> {
     keyCount: serials.keyCount,
     signedBy,
   }
+}
+
+/** For the log of whichever epoch of a witness: all of them sign with the key of this one. Throws `NoteRefusal`. */
+export function anyEpochOf(vkey: string): (origin: string) => NoteVerifier {
+  const { name, ...key } = parseVkey(vkey)
+  return (origin) =>
+    verifierOf(formatVkey({ ...key, name: witnessOf(origin) === witnessOf(name) ? origin : name }))
+}
+
+function witnessOf(origin: string): string {
+  return origin.slice(0, origin.lastIndexOf('/'))
 }
 
 /** What the tiles of each level should hold, compared as soon as one is complete. */
@@ -119,11 +135,16 @@ class Levels {
   }
 }
 
-function openNoteWith(note: Uint8Array, verifiers: readonly NoteVerifier[]) {
+function openNoteWith(
+  note: Uint8Array,
+  verifiers: readonly NoteVerifier[] | ((origin: string) => NoteVerifier),
+) {
   try {
     const claimed = parseCheckpoint(parseNote(note).text)
-    if (verifiers.length === 0) return { checkpoint: claimed, signedBy: [] }
-    const checkpoint = openCheckpoint(note, claimed.origin, verifiers, systemSeconds())
+    const { origin } = claimed
+    const ofLog = typeof verifiers === 'function' ? [verifiers(origin)] : verifiers
+    if (ofLog.length === 0) return { checkpoint: claimed, signedBy: [] }
+    const checkpoint = openCheckpoint(note, origin, ofLog, systemSeconds())
     return { checkpoint, signedBy: checkpoint.signatures.map(({ name }) => name) }
   } catch (error) {
     if (!(error instanceof NoteRefusal)) throw error

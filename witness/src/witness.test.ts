@@ -30,6 +30,7 @@ import { verifyRoots } from '@countersign/validator/roots'
 import { createTestKey, createTestWorld, type TestWorld } from '@countersign/validator/testing'
 import { rootFromInclusion, verifyInclusion } from '@countersign/validator/tree'
 import {
+  anyEpochOf,
   createWitnessClient,
   epochSource,
   fetchEntry,
@@ -353,6 +354,10 @@ test('F7: a sealed epoch stays readable, the next begins, and serials go on', as
     1,
   )
   assert.equal((await fsck({ url, vkey: second.vkey })).origin, 'witness.test/2')
+  await assert.rejects(fsck({ url, vkey: first.vkey }), { code: 'checkpoint_invalid' })
+  assert.equal((await fsck({ url, vkey: anyEpochOf(first.vkey) })).origin, 'witness.test/2')
+  const stranger = formatVkey({ ...parseVkey(first.vkey), name: 'witness.example/1' })
+  await assert.rejects(fsck({ url, vkey: anyEpochOf(stranger) }), { code: 'checkpoint_invalid' })
 })
 
 test('only its own user may open the socket or read the keys', async (t) => {
