@@ -10,7 +10,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { encode } from '@countersign/validator/base64url'
 import { signInput } from '@countersign/validator/jws'
-import type { KeyState } from '@countersign/validator/manifest'
+import { CUTOFF_COUNT_MAX, type KeyState } from '@countersign/validator/manifest'
 import { signStatement } from '@countersign/validator/statement'
 import { createTestKey, type TestKey } from '@countersign/validator/testing'
 import { signCommand } from './client.ts'
@@ -297,6 +297,28 @@ test('a cutoff only moves forward, and each names what it is for', async (t) => 
     { realm: 'consumer', subject: 'user-1', before: now + 1 },
     { realm: 'consumer', subject: 'user-2', before: now - 100 },
   ])
+})
+
+test('where a manifest has no room for another cutoff, that is said, and a wider one takes the place of those that it reaches', async (t) => {
+  const authority = await startTestAuthority(t)
+  const { now } = authority.world
+  const { kid } = authority.key('consumer', 'active')
+  const people = Array.from({ length: CUTOFF_COUNT_MAX - 1 }, (_, nth) => {
+    return { realm: 'consumer', subject: `person-${nth}`, before: now - (nth % 2) * 100 }
+  })
+  const ofKey = { kid, before: 1 }
+  await authority.running.publisher.change((trust) => ({ ...trust, cutoffs: [ofKey, ...people] }))
+  const cut = (change: object) =>
+    authority.command({ op: 'cutoff', realm: 'consumer', reason: 'test', ...change })
+  const { status, body } = await cut({ sub: 'another' })
+  assert.deepEqual([status, body['error']], [400, 'command_malformed'])
+  assert.match(String(body['error_description']), /at most 10000/)
+  assert.equal((await cut({ sub: 'person-1', before: now - 50 })).status, 200, 'it takes its own place')
+  assert.equal((await cut({ before: now - 60 })).body['changed'], true)
+  assert.equal(authority.manifest.cutoffs.length, CUTOFF_COUNT_MAX / 2 + 3, 'what is later stays')
+  assert.equal((await cut({ sub: 'another', before: now - 70 })).body['changed'], false, 'it is cut off')
+  assert.equal((await cut({})).body['changed'], true)
+  assert.deepEqual(authority.manifest.cutoffs, [ofKey, { realm: 'consumer', before: now + 1 }])
 })
 
 test('every command is kept: who, what, when, why, the proof, and the version that carries it', async (t) => {

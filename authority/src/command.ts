@@ -13,11 +13,16 @@ import { DocumentRefusal, importOnce } from '@countersign/validator/document'
 import { noForeignDenials } from '@countersign/validator/foreign-denials'
 import type { JsonObject } from '@countersign/validator/json'
 import { readCompact } from '@countersign/validator/jws'
-import type { Cutoff, Manifest, ManifestKey } from '@countersign/validator/manifest'
+import {
+  CUTOFF_COUNT_MAX,
+  type Cutoff,
+  type Manifest,
+  type ManifestKey,
+} from '@countersign/validator/manifest'
 import { foreignName, Members } from '@countersign/validator/members'
 import { verifyStatement } from '@countersign/validator/statement'
 import { Denial } from './denial.ts'
-import { blockForeign, checkForeign, cutOffForeign } from './foreign.ts'
+import { blockForeign, checkForeign, checkRoom, cutOffForeign } from './foreign.ts'
 import { brokenGlass } from './glass.ts'
 import {
   block,
@@ -176,7 +181,7 @@ function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: AuthorisedCo
   return slots
 }
 
-/** A cutoff only moves forward: the later one of two for the same tokens stays. */
+/** A cutoff only moves forward, and takes the place of all that it reaches: where there is no more room, a wider one makes some. */
 function cutOff<T extends Trust>(trust: T, charter: Charter, command: AuthorisedCommand, now: number): T {
   // Left out: everything issued so far, this second's tokens too.
   const { realm, kid, tenant, sub, before = now + 1 } = command
@@ -191,13 +196,16 @@ function cutOff<T extends Trust>(trust: T, charter: Charter, command: Authorised
     ...(sub !== undefined && { subject: sub }),
     before,
   }
-  const same = trust.cutoffs.find((other) => nameOf(other) === nameOf(cutoff))
-  if (same !== undefined && same.before >= before) return trust
-  return { ...trust, cutoffs: [...trust.cutoffs.filter((other) => other !== same), cutoff] }
+  if (trust.cutoffs.some((other) => reaches(other, cutoff))) return trust
+  const others = trust.cutoffs.filter((other) => !reaches(cutoff, other))
+  checkRoom(others, CUTOFF_COUNT_MAX)
+  return { ...trust, cutoffs: [...others, cutoff] }
 }
 
-function nameOf({ realm, kid, tenant, subject }: Cutoff): string {
-  return JSON.stringify([realm, kid, tenant, subject])
+/** Whether whatever `cutoff` refuses is refused by `wider` as well. */
+function reaches({ before, ...names }: Cutoff, cutoff: Cutoff): boolean {
+  const given = Object.entries(names) as [keyof typeof names, string][]
+  return before >= cutoff.before && given.every(([name, value]) => cutoff[name] === value)
 }
 
 function verifyAuthor(

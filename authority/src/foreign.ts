@@ -39,7 +39,7 @@ export function blockForeign(
   now: number,
 ): ForeignDenials {
   if (foreign.blocked.some((block) => block.issuer === issuer && block.kid === kid)) return foreign
-  checkRoom(foreign.blocked)
+  checkRoom(foreign.blocked, FOREIGN_COUNT_MAX)
   return { ...foreign, blocked: [...foreign.blocked, { issuer, kid, at: now, reason, by }] }
 }
 
@@ -60,7 +60,7 @@ export function cutOffForeign(
   }
   if (foreign.cutoffs.some((other) => reaches(other, cutoff))) return foreign
   const others = foreign.cutoffs.filter((other) => !reaches(cutoff, other))
-  checkRoom(others)
+  checkRoom(others, FOREIGN_COUNT_MAX)
   return { ...foreign, cutoffs: [...others, cutoff] }
 }
 
@@ -84,7 +84,7 @@ export function liftForeign(
 }
 
 /** Nothing is forgotten to make room: what was denied would count again. */
-function checkRoom(list: readonly unknown[]): void {
-  if (list.length < FOREIGN_COUNT_MAX) return
-  throw new Denial('command_malformed', `a manifest denies at most ${FOREIGN_COUNT_MAX} of them`)
+export function checkRoom(list: readonly unknown[], most: number): void {
+  if (list.length < most) return
+  throw new Denial('command_malformed', `a manifest denies at most ${most} of them`)
 }

@@ -190,7 +190,7 @@ function acknowledge(registry: Registry, { privateKey }: TestKey, version: numbe
   registry.acknowledge(signAcknowledgement(statement, { name: 'gateway', privateKey }), () => manifestSha256)
 }
 
-test('T119: whom the store did not take is not enrolled, and is once it does', async (t) => {
+test('whom the store did not take is not enrolled, and is once it does', async (t) => {
   const full = await openFull(t)
   const registry = await openRegistry(full.store, () => 1000, assert.fail)
   const { jwk } = createTestKey('EdDSA')
@@ -213,7 +213,7 @@ test('T119: whom the store did not take is not enrolled, and is once it does', a
   assert.deepEqual(registry.probes(), [{ name: 'gateway', ...probe }])
 })
 
-test('T119: an acknowledgement that the store did not take is written once it does', async (t) => {
+test('an acknowledgement that the store did not take is written once it does', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] })
   const full = await openFull(t)
   const faults: Error[] = []

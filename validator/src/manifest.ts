@@ -144,7 +144,7 @@ const TYPE = headerTypes.manifest
 const VERSION_MAX = 2 ** 32
 /** Keys of all states: what has ended stays until people prune it. */
 export const KEY_COUNT_MAX = 4096
-const CUTOFF_COUNT_MAX = 10_000
+export const CUTOFF_COUNT_MAX = 10_000
 const BREAK_GLASS_COUNT_MAX = 64
 /** What times of a key may exceed those of its realm by: clocks differ, and not by more. */
 const MARGIN_SECONDS_MAX = 600
