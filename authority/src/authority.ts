@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { openBrokerAdmin } from '@countersign/broker/client'
 import { createHttp, type Logger, type Running } from '@countersign/service'
 import { parseTrustAnchor } from '@countersign/validator/charter'
+import { DocumentRefusal } from '@countersign/validator/document'
 import { readPrivateFile } from '@countersign/validator/private-file'
 import { listActs } from './acts.ts'
 import { addCanaries, createCanaries, PROOFS_MAX } from './canary.ts'
@@ -173,16 +174,22 @@ export async function startAuthority(
     const at = Math.floor(now())
     const charter = charters.newest
     let given = readCommand(token, charter, at)
-    const answer = await publisher.carryOut(async (trust, time) => {
-      if (publisher.newest === undefined) throw new Denial('no_manifest_yet')
-      // Somebody may have been an operator when they asked and be none now.
-      if (charters.newest !== charter) given = readCommand(token, charters.newest, at)
-      if (await store.isCommandKnown(given.jti)) throw new Denial('command_replayed')
-      return {
-        trust: applyCommand(trust, charters.newest, given, time),
-        records: { command: { command: given, token, at: time } },
-      }
-    })
+    const answer = await publisher
+      .carryOut(async (trust, time) => {
+        if (publisher.newest === undefined) throw new Denial('no_manifest_yet')
+        // Somebody may have been an operator when they asked and be none now.
+        if (charters.newest !== charter) given = readCommand(token, charters.newest, at)
+        if (await store.isCommandKnown(given.jti)) throw new Denial('command_replayed')
+        return {
+          trust: applyCommand(trust, charters.newest, given, time),
+          records: { command: { command: given, token, at: time } },
+        }
+      })
+      .catch((error) => {
+        // A manifest that has no room for it, say.
+        if (!(error instanceof DocumentRefusal)) throw error
+        throw new Denial('command_impossible', error.message)
+      })
     const { op, by, iss, realm, kid, reason } = given
     log.info({ op, by, iss, realm, kid, reason, ...answer }, 'a command was carried out')
     // Nobody here can sign a canary as somebody else.

@@ -321,6 +321,27 @@ test('where a manifest has no room for another cutoff, that is said, and a wider
   assert.deepEqual(authority.manifest.cutoffs, [ofKey, { realm: 'consumer', before: now + 1 }])
 })
 
+test('what would make a manifest too large for validators is denied before it is logged, and a kill has room', async (t) => {
+  const authority = await startTestAuthority(t)
+  const subject = (nth: number): string => `${nth}${'\u{1f600}'.repeat(1000)}`
+  await authority.running.publisher.change((trust) => ({
+    ...trust,
+    cutoffs: Array.from({ length: 774 }, (_, nth) => ({
+      realm: 'consumer',
+      subject: subject(nth),
+      before: 1,
+    })),
+  }))
+  const { length: logged } = authority.witness.versions
+  const cut = (sub: string) => authority.command({ op: 'cutoff', realm: 'consumer', sub, reason: 'test' })
+  const { status, body } = await cut('\u{1f600}'.repeat(1000))
+  assert.deepEqual([status, body['error']], [409, 'command_impossible'])
+  assert.equal(authority.witness.versions.length, logged)
+  const { kid } = authority.key('consumer', 'active')
+  const killed = await authority.command({ op: 'block', kid, reason: 'stolen' })
+  assert.deepEqual(killed.body, { version: 3, changed: true })
+})
+
 test('every command is kept: who, what, when, why, the proof, and the version that carries it', async (t) => {
   const authority = await startTestAuthority(t)
   const { now } = authority.world

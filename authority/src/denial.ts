@@ -10,6 +10,7 @@ export type DenialCode =
   | 'command_not_allowed'
   | 'command_stale'
   | 'command_replayed'
+  | 'command_impossible'
   | 'unknown_key'
   | 'unknown_realm'
   | 'no_next_key'
@@ -52,6 +53,7 @@ export const denials: Readonly<Record<DenialCode, { readonly status: number; rea
   command_not_allowed: { status: 403, message: 'a block key may block a key and nothing else' },
   command_stale: { status: 401, message: 'the command was signed more than a minute ago, or ahead of time' },
   command_replayed: { status: 409, message: 'a command with this jti has been carried out before' },
+  command_impossible: { status: 409, message: 'validators would not take the manifest that carries it' },
   unknown_key: { status: 404, message: 'no manifest names this key' },
   unknown_realm: { status: 404, message: 'the charter has no such realm' },
   no_next_key: { status: 409, message: 'no published key stands ready to take over' },

@@ -14,6 +14,7 @@ import {
   DocumentRefusal,
   importOnce,
   publicHalf,
+  readDocument,
   readPayload,
   type SignedDocument,
 } from '@countersign/validator/document'
@@ -167,7 +168,8 @@ export async function openPublisher(options: PublisherOptions): Promise<Publishe
       const draft = { ...trust, version, issuedAt, logs: named, acts: actsOf(records) }
       const segment = compose(draft, charter)
       // What is logged is published, so what validators would refuse must not be logged.
-      checkFollows({ manifest: parseManifest(readPayload(segment), charter, newest), charter })
+      const { payload } = readDocument({ payload: segment, signatures: [] })
+      checkFollows({ manifest: parseManifest(readPayload(payload), charter, newest), charter })
       const withCharter = next && { charter: { version: charter.version, document: next.document } }
       return { segment, records: { ...records, ...withCharter } }
     })
