@@ -64,6 +64,21 @@ test('T247 somebody without a second factor cannot sign in to the enterprise rea
   assert.match(text, /needs a second factor/)
 })
 
+test('a password that has been changed is of no use with the code that comes after it', async () => {
+  const browser = new FakeBrowser(enterprise)
+  await startSignIn(browser, enterprise)
+  assert.match((await browser.submit({ username: ada, password })).text, /Enter your code/)
+  passSeconds(1)
+  const database = await openIssuerDatabase(join(enterprise.folder, 'issuer.sqlite'))
+  const changed = database.updateTable('person').where('username', '=', ada)
+  await changed.set({ valid_after: Math.floor(Date.now() / 1000) }).execute()
+  const answer = await browser.submit({ code: nextCode() })
+  assert.equal(answer.status, 401)
+  assert.match(answer.text, /name="password"/)
+  await changed.set({ valid_after: 0 }).execute()
+  await database.destroy()
+})
+
 test('T240 a code works in its own half minute, once, and is not guessed', async () => {
   const code = nextCode()
   const secondStep = async (): Promise<FakeBrowser> => {

@@ -86,7 +86,7 @@ export function createSignIn(options: SignInOptions): Middleware {
       const person = await people.find(interaction.session?.accountId ?? '')
       const scopes = (await scopesAfter(interaction)).map(describeScope)
       ctx.body = consentPage(scene, { ...asked('consent'), username: person?.username ?? '', scopes })
-    } else if (passedPassword(interaction) !== undefined) {
+    } else if ((await passedPassword(interaction)) !== undefined) {
       ctx.body = secondFactorPage(scene, asked('code'))
     } else {
       ctx.body = signInPage(scene, { ...asked('password'), ...(username !== undefined && { username }) })
@@ -127,8 +127,9 @@ export function createSignIn(options: SignInOptions): Middleware {
   }
 
   async function takeCode(ctx: Context, interaction: Interaction, form: ReadonlyMap<string, string>) {
-    const sub = passedPassword(interaction)
-    if (sub === undefined) return refuse(ctx, 401, interaction, 'That took too long. Sign in again.')
+    const person = await passedPassword(interaction)
+    if (person === undefined) return refuse(ctx, 401, interaction, 'That took too long. Sign in again.')
+    const { sub } = person
     const waitSeconds = codes.take(sub, sub)
     if (waitSeconds > 0) return tooMany(ctx, interaction, waitSeconds)
     const right = await people.useTotp(sub, (form.get('code') ?? '').replaceAll(' ', ''))
@@ -140,8 +141,6 @@ export function createSignIn(options: SignInOptions): Middleware {
         'That code is not right, or was used before. Wait for the next one.',
       )
     codes.succeeded(sub, sub)
-    const person = await people.find(sub)
-    if (person === undefined) throw new errors.SessionNotFound('the account is gone')
     return signedIn(ctx, person, ['pwd', 'otp', 'mfa'])
   }
 
@@ -206,10 +205,12 @@ export function createSignIn(options: SignInOptions): Middleware {
     return refuse(ctx, 429, interaction, `Too many attempts. Try again in ${minutes} min.`, username)
   }
 
-  /** Who gave the right password in this interaction, a short while ago. */
-  function passedPassword({ result }: Interaction): string | undefined {
+  /** Who gave the right password in this interaction, a short while ago, if it has not been ended since. */
+  async function passedPassword({ result }: Interaction): Promise<Person | undefined> {
     const passed = result?.['passedPassword'] as { readonly sub: string; readonly at: number } | undefined
-    return passed !== undefined && passed.at + SECOND_FACTOR_SECONDS_MAX > now() ? passed.sub : undefined
+    if (passed === undefined || passed.at + SECOND_FACTOR_SECONDS_MAX <= now()) return undefined
+    const person = await people.find(passed.sub)
+    return person !== undefined && person.validAfter <= passed.at ? person : undefined
   }
 
   async function clientName({ params }: Interaction): Promise<string> {
