@@ -11,14 +11,17 @@ import { routes } from './provider.ts'
 export type Middleware = Parameters<Provider['use']>[0]
 export type Context = Parameters<Middleware>[0]
 
-/** People get a page, clients the JSON of RFC 6749; neither learns what broke inside. */
-export function answerErrors(scene: Scene): Middleware {
+/** People get a page, clients the JSON of RFC 6749; neither learns what broke inside, which `onFault` does. */
+export function answerErrors(scene: Scene, onFault: (fault: Error) => void): Middleware {
   return async (ctx, next) => {
     ctx.set('x-content-type-options', 'nosniff')
     try {
       await next()
-    } catch (error) {
-      if (!(error instanceof errors.OIDCProviderError)) throw error
+    } catch (thrown) {
+      // Whoever left in the middle of a request waits for no answer, and nothing is wrong here.
+      if (ctx.req.readableAborted) return
+      if (!(thrown instanceof errors.OIDCProviderError)) onFault(thrown as Error)
+      const error = thrown instanceof errors.OIDCProviderError ? thrown : fault
       ctx.status = error.statusCode
       if (ctx.path.startsWith('/interaction/')) {
         ctx.set(pageHeaders())
@@ -30,6 +33,10 @@ export function answerErrors(scene: Scene): Middleware {
     }
   }
 }
+
+const fault = Object.assign(new errors.OIDCProviderError(500, 'server_error'), {
+  error_description: 'something went wrong here; try again later',
+})
 
 /** In place of oidc-provider's, whose key set is as old as this process. */
 export function serveKeySet(keySet: () => object): Middleware {

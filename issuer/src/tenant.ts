@@ -156,7 +156,13 @@ export async function openTenant(
     certificates,
     now,
   })
-  provider.use(answerErrors(scene))
+  const onFault = (fault: Error): void =>
+    log.error(
+      { error: fault.message, cause: (fault.cause as Error | undefined)?.message },
+      'a request failed',
+    )
+  provider.on('server_error', (_ctx, fault) => onFault(fault))
+  provider.use(answerErrors(scene, onFault))
   provider.use(
     serveKeySet(() =>
       keySetOf(trust.state?.manifest, config.realm, ({ tenants }) => tenants.includes(tenant.id)),
@@ -202,12 +208,6 @@ export async function openTenant(
       now,
     }),
   )
-  provider.on('server_error', (_ctx, error) => {
-    log.error(
-      { error: error.message, cause: (error.cause as Error | undefined)?.message },
-      'a request failed',
-    )
-  })
   await transmitter.start(isSignInEnded)
   return { provider, transmitter }
 }
