@@ -66,6 +66,18 @@ test('a receiver that leaves out a thousand subjects keeps nobody waiting when t
   assert.ok(user < 1_500_000, `${user} microseconds`)
 })
 
+test('no client has more streams, and no stream leaves out more, than it may, however many are asked for at once', async () => {
+  const { streams } = openTenant('bounds')
+  const wishes = { delivery: { method: 'poll' }, eventsRequested: undefined, description: undefined } as const
+  const asked = await Promise.all(Array.from({ length: 25 }, () => streams.create('client', wishes)))
+  assert.equal(asked.filter((stream) => stream !== undefined).length, 10)
+  const [stream] = await streams.list('client')
+  assert.ok(stream)
+  const subjects = Array.from({ length: 1020 }, (_, nth) => ({ format: 'opaque', id: `${nth}` }))
+  const taken = await Promise.all(subjects.map((subject) => streams.exclude(stream.id, subject)))
+  assert.equal(taken.filter(Boolean).length, 1000)
+})
+
 test('T218 a change that fails is not told of, and one that is told of was made', async () => {
   const { outbox, create, written } = openTenant('atomic')
   const { id } = await create()

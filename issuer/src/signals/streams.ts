@@ -124,26 +124,27 @@ export function openStreams({
     description: description ?? null,
   })
 
-  const list = async (clientId: string): Promise<readonly Stream[]> => {
-    const rows = await mine().where('client_id', '=', clientId).selectAll().orderBy('stream_id').execute()
-    return rows.map(describe)
-  }
-
   return {
-    list,
-
-    create: async (clientId, wishes) => {
-      if ((await list(clientId)).length >= STREAMS_MAX) return undefined
-      const id = randomBytes(16).toString('base64url')
-      const row = { tenant, stream_id: id, client_id: clientId, ...toRow(id, wishes) }
-      return describe(
-        await database
-          .insertInto('signal_stream')
-          .values({ ...row, status_reason: null })
-          .returningAll()
-          .executeTakeFirstOrThrow(),
-      )
-    },
+    // Counted and written at once: of many requests that come together, no more are taken than may be.
+    create: (clientId, wishes) =>
+      database.transaction().execute(async (transaction) => {
+        const { streams } = await transaction
+          .selectFrom('signal_stream')
+          .where('tenant', '=', tenant)
+          .where('client_id', '=', clientId)
+          .select(({ fn }) => fn.countAll<number>().as('streams'))
+          .executeTakeFirstOrThrow()
+        if (streams >= STREAMS_MAX) return undefined
+        const id = randomBytes(16).toString('base64url')
+        const row = { tenant, stream_id: id, client_id: clientId, ...toRow(id, wishes) }
+        return describe(
+          await transaction
+            .insertInto('signal_stream')
+            .values({ ...row, status_reason: null })
+            .returningAll()
+            .executeTakeFirstOrThrow(),
+        )
+      }),
 
     find: async (clientId, id) => {
       const row = await mine()
@@ -152,6 +153,11 @@ export function openStreams({
         .selectAll()
         .executeTakeFirst()
       return row && describe(row)
+    },
+
+    list: async (clientId) => {
+      const rows = await mine().where('client_id', '=', clientId).selectAll().orderBy('stream_id').execute()
+      return rows.map(describe)
     },
 
     get: async (id) => {
@@ -204,21 +210,22 @@ export function openStreams({
       onChange(id)
     },
 
-    exclude: async (id, subject) => {
-      const { excluded } = await database
-        .selectFrom('signal_exclusion')
-        .where('tenant', '=', tenant)
-        .where('stream_id', '=', id)
-        .select(({ fn }) => fn.countAll<number>().as('excluded'))
-        .executeTakeFirstOrThrow()
-      if (excluded >= EXCLUSIONS_MAX) return false
-      await database
-        .insertInto('signal_exclusion')
-        .values({ tenant, stream_id: id, subject: spell(subject) })
-        .onConflict((conflict) => conflict.columns(['tenant', 'stream_id', 'subject']).doNothing())
-        .execute()
-      return true
-    },
+    exclude: (id, subject) =>
+      database.transaction().execute(async (transaction) => {
+        const { excluded } = await transaction
+          .selectFrom('signal_exclusion')
+          .where('tenant', '=', tenant)
+          .where('stream_id', '=', id)
+          .select(({ fn }) => fn.countAll<number>().as('excluded'))
+          .executeTakeFirstOrThrow()
+        if (excluded >= EXCLUSIONS_MAX) return false
+        await transaction
+          .insertInto('signal_exclusion')
+          .values({ tenant, stream_id: id, subject: spell(subject) })
+          .onConflict((conflict) => conflict.columns(['tenant', 'stream_id', 'subject']).doNothing())
+          .execute()
+        return true
+      }),
 
     include: async (id, subject) => {
       await database
