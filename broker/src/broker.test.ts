@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { cpSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { keepConnected } from '@countersign/lines'
@@ -18,7 +18,7 @@ import { mailAudience } from '@countersign/validator/testing'
 import { createValidator } from '@countersign/validator/validator'
 import { startBroker } from './broker.ts'
 import { connectBroker, type KeyCounts, openBrokerAdmin } from './client.ts'
-import { startTestBroker } from './testing.ts'
+import { initSigner, startTestBroker } from './testing.ts'
 
 const broker = await startTestBroker()
 after(() => broker.stop())
@@ -272,6 +272,24 @@ test('the admin socket makes keys for the realms that there are', async () => {
   await assert.rejects(broker.line('admin').call('generate', { realm: 'other' }), { code: 'unknown_realm' })
   await assert.rejects(broker.line('admin').call('generate', {}), { code: 'unknown_realm' })
   await assert.rejects(broker.line('admin').call('generate', { realm: 'consumer' }), { code: 'malformed' })
+})
+
+test('a broker that is stopped while it takes in a realm leaves no socket of it open', async () => {
+  await initSigner(broker.folder, 'partner')
+  const folder = join(broker.folder, 'partner')
+  const partner = {
+    socket: join(broker.folder, 'partner.sock'),
+    keystores: [{ keystore: join(folder, 'keystore.age'), passphrase_file: join(folder, 'passphrase') }],
+    signatures_per_second: 100,
+  }
+  const taken = broker.reload({ realms: { ...broker.config.realms, partner } })
+  let isOpen = true
+  await broker.restart(() => {
+    isOpen = existsSync(partner.socket)
+  })
+  await taken
+  assert.equal(isOpen, false)
+  assert.ok(accepted(await broker.issue('consumer')))
 })
 
 test('K12: a broker one of whose signers cannot start does not start, and leaves no process behind', async () => {

@@ -8,6 +8,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { keepConnected, type Line, LineError, type LineServer, serveLines } from '@countersign/lines'
 import type { Logger, Running } from '@countersign/service'
 import {
@@ -109,16 +110,12 @@ export async function startBroker(
     return { token: checkCanary(token, key.kid) }
   }
   let remote: Remote | undefined
+  let current = config
   let reloading: Promise<unknown> = Promise.resolve()
   const reload = (): Promise<void> => {
     const reloaded = reloading.then(async () => {
       const now = reread()
-      for (const realm of realms.keys())
-        if (now.realms[realm] === undefined)
-          throw new LineError(
-            'malformed',
-            `${realm} is gone from the configuration; a realm ends with the broker`,
-          )
+      checkReload(current, now)
       const takeUpRemote = prepareRemote(remote, now)
       const started = await startMissing(realms, now, log)
       const added = realmsOf(started.filter(({ realm }) => !realms.has(realm)))
@@ -128,6 +125,7 @@ export async function startBroker(
         await Promise.all(started.map(({ signer }) => signer.stop()))
         throw new LineError('malformed', `a socket cannot be opened: ${(error as Error).message}`)
       }
+      current = now
       if (follower.documents !== undefined)
         for (const { signers } of added.values()) signers.trust(follower.documents)
       await exchangeKeystores(realms, started, now)
@@ -142,8 +140,9 @@ export async function startBroker(
     ready: { realms: [...realms.keys()], ...(remote && { remote: { port: remote.port } }) },
     reload,
     stop: async () => {
-      await Promise.all([remote?.close(), ...servers.map((server) => server.close())])
+      // First: what it opens is closed as well.
       await reloading
+      await Promise.all([remote?.close(), ...servers.map((server) => server.close())])
       await follower.stop()
       handover.stop()
       witness.close()
@@ -231,6 +230,26 @@ function startOne(
     signaturesPerSecondMax: realms[realm]?.signatures_per_second,
   }
   return superviseSigner({ realm, log, start: () => startSigner(files) })
+}
+
+/** What only a start takes up. Of a realm it is its socket and rate. */
+const fixedNames = ['admin_socket', 'witness_socket', 'authority', 'trust_anchor', 'enrolment'] as const
+
+/** Throws where something changed that would be passed over, so that nobody takes it for done. */
+function checkReload(before: BrokerConfig, now: BrokerConfig): void {
+  const changed: string[] = fixedNames.filter((name) => !isDeepStrictEqual(before[name], now[name]))
+  for (const [realm, { socket, signatures_per_second: rate }] of Object.entries(before.realms)) {
+    const its = now.realms[realm]
+    if (its === undefined)
+      throw new LineError(
+        'malformed',
+        `${realm} is gone from the configuration; a realm ends with the broker`,
+      )
+    if (its.socket !== socket) changed.push(`realms.${realm}.socket`)
+    if (its.signatures_per_second !== rate) changed.push(`realms.${realm}.signatures_per_second`)
+  }
+  if (changed.length > 0)
+    throw new LineError('malformed', `${changed.join(', ')}: changes when the broker is started anew`)
 }
 
 /** Two that differ in anything are two keystores. */

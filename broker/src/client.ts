@@ -85,7 +85,7 @@ export interface BrokerAdmin {
   /**
    * Reads realms and keystores anew: starts signers that were added, opens the socket of a realm that was, and stops signers
    * that were removed once what they prepared is signed. Rejects, and changes nothing, with `signer_not_started` when one does not
-   * come up, and `malformed` for a configuration that cannot be used.
+   * come up, and `malformed` for a configuration that cannot be used, or that changes what only a start takes up.
    */
   reload(): Promise<{ readonly signers: readonly SignerStatus[] }>
   close(): void

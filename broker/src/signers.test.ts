@@ -287,6 +287,21 @@ test('a reload that fails on its way leaves no realm, no signer and no socket be
   assert.match(await broker.issue('consumer'), /\./)
 })
 
+test('a reload that would pass over a change says so, by name', async () => {
+  const { admin_socket, realms } = broker.config
+  const { consumer } = realms as { consumer: object }
+  const changes = { socket: '/nowhere', signatures_per_second: 1 }
+  for (const [name, value] of Object.entries(changes)) {
+    const changed = { ...consumer, [name]: value } as typeof realms.consumer & object
+    await assert.rejects(broker.reload({ realms: { ...realms, consumer: changed } }), {
+      code: 'malformed',
+      message: new RegExp(`^realms.consumer.${name}: `),
+    })
+  }
+  await assert.rejects(broker.reload({ realms, admin_socket: '/nowhere' }), { message: /^admin_socket: / })
+  await broker.reload({ admin_socket, realms })
+})
+
 test('a signer that is taken in while a manifest comes has the newest when it is asked', async () => {
   const seen: unknown[] = []
   const [old, next] = [fakeSigner('old'), fakeSigner('next')]
