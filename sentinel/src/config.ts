@@ -16,7 +16,7 @@ export const policySchema = z.strictObject({
   silent_seconds: z.number().positive(),
   /** How long a receipt may be ahead of the checkpoint that shows its entry. */
   merge_delay_seconds: z.number().positive().default(2),
-  /** Sightings of accepted tokens are kept so long; evidence is kept for good. */
+  /** Sightings of tokens that were really issued are kept so long; evidence is kept for good. */
   retention_days: z.number().positive().default(180),
 })
 

@@ -93,28 +93,35 @@ test('R6 R1: a foreign key’s usage names validators, issuers and tenants, then
     assert.equal((await fetch(new URL(`/foreign/usage?${query}`, sentinel.url))).status, 400, query)
 })
 
-test('what was accepted of somebody else’s stands in no log, and is forgotten after its time like the rest', async () => {
+test('T271: what was really issued is forgotten after its time, accepted or not, whoever shows it how often, and evidence stays', async () => {
   const database = await openStore(':memory:')
   const row = { received_ms: 0, at_ms: 0, validator: 'orders', issuer: 'https://id.example', kid: 'theirs' }
-  for (const [verdict, logged] of [
-    ['accepted', null],
-    ['accepted', 'found'],
-    ['accepted', 'missing'],
-    ['key_blocked', null],
+  for (const [verdict, logged, receipt_valid] of [
+    // Of somebody else's, which stands in no log.
+    ['accepted', null, null],
+    ['expired', null, null],
+    ['key_blocked', null, null],
+    ['accepted', 'found', 1],
+    ['accepted', 'missing', 1],
+    ['expired', null, 1],
+    ['key_blocked', null, 1],
+    ['audience_mismatch', null, 0],
+    ['issuer_mismatch', null, 1],
   ] as const)
     await database
       .insertInto('sightings')
-      .values({ ...row, verdict, logged })
+      .values({ ...row, verdict, logged, receipt_valid })
       .execute()
   await forgetOld(database, 1, 2 * 86_400_000)
-  const left = await database.selectFrom('sightings').select(['verdict', 'logged']).execute()
+  const left = await database.selectFrom('sightings').select(['verdict', 'receipt_valid']).execute()
   assert.deepEqual(
-    left.map(({ verdict, logged }) => [verdict, logged]),
+    left.map(({ verdict, receipt_valid }) => [verdict, receipt_valid]),
     [
-      ['accepted', 'missing'],
       ['key_blocked', null],
+      ['accepted', 1],
+      ['audience_mismatch', 0],
+      ['issuer_mismatch', 1],
     ],
-    'evidence stays',
   )
   await database.destroy()
 })

@@ -5,6 +5,7 @@
  */
 
 import { type Migrations, openDatabase } from '@countersign/service/database'
+import { betrayals } from '@countersign/validator/sighting'
 import { type Generated, type Kysely, sql, type Transaction } from 'kysely'
 
 export interface Tables {
@@ -87,8 +88,8 @@ export function openStore(file: string): Promise<Database> {
 }
 
 /**
- * Reports past the age at which they are still taken in; and what was accepted long ago and found in the log, or, being
- * somebody else's, stands in none.
+ * Reports past the age at which they are still taken in; and what was seen long ago and is no evidence: accepted and found
+ * in the log, or in none, being somebody else's; or really issued, and refused.
  */
 export async function forgetOld(database: Database, retentionDays: number, nowMs: number): Promise<void> {
   await database
@@ -99,7 +100,18 @@ export async function forgetOld(database: Database, retentionDays: number, nowMs
   await database
     .deleteFrom('sightings')
     .where(({ and, eb, or }) =>
-      or([eb('logged', '=', 'found'), and([eb('verdict', '=', 'accepted'), eb('logged', 'is', null)])]),
+      or([
+        eb('logged', '=', 'found'),
+        and([
+          eb('logged', 'is', null),
+          eb('verdict', 'not in', betrayals),
+          // No receipt says that a token of somebody else's was really issued: one of a killed key may be the thief's.
+          or([
+            eb('receipt_valid', '=', 1),
+            and([eb('receipt_valid', 'is', null), eb('verdict', 'not in', ['key_blocked', 'key_revoked'])]),
+          ]),
+        ]),
+      ]),
     )
     .where('received_ms', '<', oldMs)
     .execute()

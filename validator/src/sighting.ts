@@ -58,6 +58,20 @@ export interface Report {
 
 export const REPORT_SIGHTINGS_MAX = 256
 
+/** Refusals that only who holds the key can bring about, whatever the receipt says. */
+export const betrayals: readonly Sighting['verdict'][] = [
+  'receipt_missing',
+  'issuer_mismatch',
+  'tenant_mismatch',
+  'lifetime_too_long',
+  'key_not_active',
+]
+
+/** Whether it may show that a key was stolen. A token that was really issued, and is refused all the same, does not. */
+export function isEvidence({ verdict, signatureValid, receiptValid }: Sighting): boolean {
+  return signatureValid === true && (receiptValid === false || betrayals.includes(verdict))
+}
+
 /** What somebody else may call a key of theirs; what is longer or odder is not told of. */
 export const sightedKey = /^[A-Za-z0-9_.~+/=:-]{1,128}$/
 

@@ -180,6 +180,56 @@ test('T271 a disk that is full in the middle of a line, and is not any more, has
   assert.ok(problems.length > 100)
 })
 
+test('T262 T271: whoever shows a token that has expired again and again pushes no evidence out', () => {
+  for (const room of [undefined, folder]) {
+    const spool = createSpool({ folder: room })
+    const expired: Sighting = { verdict: 'expired', at: 1, signatureValid: true, receiptValid: true }
+    // Of an issuer that is not ours, as its receipt says nothing.
+    const foreign: Sighting = { verdict: 'expired', at: 1, signatureValid: true }
+    for (let n = 0; n < 70_000; n++) spool.add(n % 2 === 0 ? expired : foreign)
+    assert.equal(spool.add(expired), false)
+    assert.equal(spool.add(refused(2)), true)
+    assert.equal(spool.add({ verdict: 'issuer_mismatch', at: 2, signatureValid: true }), true)
+    assert.deepEqual(
+      spool.next()?.sightings.map(({ at }) => at),
+      [2, 2],
+    )
+    spool.close()
+  }
+  const kept = createSpool({ folder })
+  const [evidence, expired] = [kept.next(), kept.next()]
+  assert.equal(evidence?.sightings.length, 2)
+  assert.equal(expired?.id, evidence?.id)
+  kept.remove({ id: evidence?.id ?? '' })
+  assert.equal(kept.next()?.sightings[0]?.verdict, 'expired')
+})
+
+test('T268: what cannot be read back for a moment is sent later, and holds up nothing', async () => {
+  answer = 503
+  await dieAfter(0, 4)
+  const problems: Error[] = []
+  const { readFileSync: read } = fs
+  fs.readFileSync = (() => {
+    throw Object.assign(new Error('too many open files'), { code: 'EMFILE' })
+  }) as unknown as typeof read
+  syncBuiltinESMExports()
+  answer = 204
+  reports.length = 0
+  const onProblem = (problem: Error): void => void problems.push(problem)
+  const reporter = createReporter({ sentinel, enrolment, folder, onProblem })
+  reporter.report(refused(4))
+  await reporter.flush()
+  assert.deepEqual(seenTimes(), [4])
+  assert.match(problems[0]?.message ?? '', /too many/)
+  fs.readFileSync = read
+  syncBuiltinESMExports()
+  // Unasked.
+  while (seenTimes().length < 5) await once(server, 'report')
+  assert.deepEqual(seenTimes(), times(0, 5))
+  await reporter.stop()
+  assert.deepEqual(readdirSync(folder), [])
+})
+
 test('no token and no person is in the files', async () => {
   answer = 503
   await dieAfter(0, 1)

@@ -5,7 +5,8 @@
  *
  * Each batch is a file of JSON lines: `<when it was begun>-<kind>-<id of its report>`. Once it has been sent, or is full, or
  * the process is another one, nothing is added to it any more: the same id always means the same sightings, so the sentinel
- * counts them once however often they come. Noise (see `kindOf`) stays in memory: whoever sends garbage fills no disk.
+ * counts them once however often they come. Noise (see `kindOf`) stays in memory: whoever sends garbage fills no disk. What
+ * cannot be read back now, since the process has no file left to open, say, is kept and tried again.
  *
  * One process alone may use a folder.
  * @module
@@ -25,16 +26,16 @@ import {
 import { join } from 'node:path'
 import { encode } from './base64url.ts'
 import type { JsonValue } from './json.ts'
-import { REPORT_SIGHTINGS_MAX, readSighting, type Sighting, writeSighting } from './sighting.ts'
+import { isEvidence, REPORT_SIGHTINGS_MAX, readSighting, type Sighting, writeSighting } from './sighting.ts'
 
 /** Evidence first: nothing pushes it out, and it leaves before all else. */
-const kinds = ['evidence', 'acceptance', 'noise'] as const
+const kinds = ['evidence', 'acceptance', 'refusal', 'noise'] as const
 type Kind = (typeof kinds)[number]
 
 /** Of each kind, in batches. In memory about 10 MB together, on disk about 100. */
 const BATCHES_MAX: Readonly<Record<'memory' | 'disk', Readonly<Record<Kind, number>>>> = {
-  memory: { evidence: 32, acceptance: 64, noise: 4 },
-  disk: { evidence: 256, acceptance: 1024, noise: 4 },
+  memory: { evidence: 32, acceptance: 64, refusal: 16, noise: 4 },
+  disk: { evidence: 256, acceptance: 1024, refusal: 128, noise: 4 },
 }
 
 /** So many of a kind that are on disk stay in memory too: a sentinel that keeps up is sent what nobody had to read back. */
@@ -42,6 +43,8 @@ const BATCHES_AT_HAND_MAX = 8
 
 /** So long acceptances gather, or until they fill a report. */
 const GATHER_MILLISECONDS = 1000
+/** What could not be read is tried again after so long. */
+const REREAD_MILLISECONDS = 1000
 
 /** Sightings that are reported together. */
 export interface Batch {
@@ -52,11 +55,11 @@ export interface Batch {
 export interface Spool {
   /** False where there is no room for it. */
   add(sighting: Sighting): boolean
-  /** The batch to be sent first: nothing is added to it from now on. */
+  /** The batch to be sent first, of those that can be read: nothing is added to it from now on. */
   next(): Batch | undefined
   /** It has been taken, or never will be. */
   remove(batch: Pick<Batch, 'id'>): void
-  /** When somebody has to look: at once, or when the acceptances that gather have gathered for long enough. */
+  /** When somebody has to look: at once, when the acceptances that gather have gathered for long enough, or to read anew. */
   readonly dueInMilliseconds: number
   /** Brings to the disk what is still in memory, and ends. */
   close(): void
@@ -65,8 +68,8 @@ export interface Spool {
 interface Waiting {
   readonly kind: Kind
   readonly id: string
-  /** By `performance.now`. */
-  readonly begunAt: number
+  /** When somebody has to look, by `performance.now`. */
+  dueAt: number
   /** Undefined where they are in the file alone. */
   sightings: Sighting[] | undefined
   count: number
@@ -88,7 +91,7 @@ export interface SpoolOptions {
 
 /** Takes up what a process before this one left. Throws where the folder cannot be used. */
 export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {}): Spool {
-  const waiting: Record<Kind, Waiting[]> = { evidence: [], acceptance: [], noise: [] }
+  const waiting: Record<Kind, Waiting[]> = { evidence: [], acceptance: [], refusal: [], noise: [] }
   const limits = BATCHES_MAX[folder === undefined ? 'memory' : 'disk']
   const unwritten = new Set<Waiting>()
   let last = 0
@@ -120,7 +123,7 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
     const batch: Waiting = {
       kind,
       id,
-      begunAt: performance.now(),
+      dueAt: kind === 'acceptance' ? performance.now() + GATHER_MILLISECONDS : 0,
       sightings: [],
       count: 0,
       file: folder === undefined || kind === 'noise' ? undefined : join(folder, nameOf(last, kind, id)),
@@ -171,6 +174,7 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
   /** Nothing comes to it any more. */
   function seal(batch: Waiting): void {
     batch.isClosed = true
+    batch.dueAt = 0
     write(batch)
     // The file has it all; whoever is away for long may not fill the memory.
     const isAtHand = waiting[batch.kind].length <= BATCHES_AT_HAND_MAX
@@ -179,23 +183,27 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
 
   function next(): Batch | undefined {
     for (const kind of kinds) {
-      for (let [batch] = waiting[kind]; batch !== undefined; [batch] = waiting[kind]) {
-        const { id, sightings = readBatch(batch) } = batch
+      for (const batch of [...waiting[kind]]) {
+        const sightings = batch.sightings ?? readBatch(batch)
+        if (sightings === undefined) continue
         if (!batch.isClosed) seal(batch)
-        if (sightings.length > 0) return { id, sightings }
-        // Begun by a process that died before it had written anything, or made unreadable by somebody else.
+        if (sightings.length > 0) return { id: batch.id, sightings }
+        // Begun by a process that died before it had written anything, or spoilt by somebody else.
         remove(batch)
       }
     }
     return undefined
   }
 
-  function readBatch({ file = '' }: Waiting): readonly Sighting[] {
+  /** Undefined where it may be readable later. */
+  function readBatch(batch: Waiting): readonly Sighting[] | undefined {
     try {
-      return readFile(file)
+      return readFile(batch.file ?? '')
     } catch (error) {
       onProblem(error as Error)
-      return []
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      batch.dueAt = performance.now() + REREAD_MILLISECONDS
+      return undefined
     }
   }
 
@@ -206,7 +214,12 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
       const [batch] = at === -1 ? [] : waiting[kind].splice(at, 1)
       if (batch?.file === undefined) continue
       unwritten.delete(batch)
-      rmSync(batch.file, { force: true })
+      try {
+        rmSync(batch.file, { force: true })
+      } catch (error) {
+        // Taken up at the next start, and sent again under its id.
+        onProblem(error as Error)
+      }
     }
   }
 
@@ -215,10 +228,8 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
     next,
     remove,
     get dueInMilliseconds() {
-      if (waiting.evidence.length + waiting.noise.length > 0) return 0
-      const [first] = waiting.acceptance
-      if (first === undefined) return Number.POSITIVE_INFINITY
-      return first.isClosed ? 0 : Math.max(0, first.begunAt + GATHER_MILLISECONDS - performance.now())
+      const dueAt = kinds.flatMap((kind) => waiting[kind].map((batch) => batch.dueAt))
+      return Math.max(0, Math.min(...dueAt) - performance.now())
     },
     close: () => {
       clearImmediate(writing)
@@ -228,13 +239,17 @@ export function createSpool({ folder, onProblem = () => {} }: SpoolOptions = {})
   }
 }
 
-/** Refused with a valid signature is evidence, since only who holds the key can make it; an invalid one is noise. */
-function kindOf({ verdict, signatureValid }: Sighting): Kind {
-  if (verdict === 'accepted') return 'acceptance'
-  return signatureValid === true ? 'evidence' : 'noise'
+/**
+ * What everybody can show who was ever given a token, such as one that has expired, is a refusal like any other: evidence has
+ * its room for itself. An invalid signature is noise.
+ */
+function kindOf(sighting: Sighting): Kind {
+  if (sighting.verdict === 'accepted') return 'acceptance'
+  if (sighting.signatureValid !== true) return 'noise'
+  return isEvidence(sighting) ? 'evidence' : 'refusal'
 }
 
-const fileName = /^(\d{15})-(evidence|acceptance)-([A-Za-z0-9_-]{22})$/
+const fileName = /^(\d{15})-(evidence|acceptance|refusal)-([A-Za-z0-9_-]{22})$/
 
 function nameOf(begun: number, kind: Kind, id: string): string {
   return `${String(begun).padStart(15, '0')}-${kind}-${id}`
@@ -252,7 +267,7 @@ function readFolder(folder: string): readonly Waiting[] {
         {
           kind: kind as Kind,
           id,
-          begunAt: 0,
+          dueAt: 0,
           sightings: undefined,
           count: REPORT_SIGHTINGS_MAX,
           file: join(folder, name),
