@@ -275,13 +275,15 @@ const ANSWER_MILLISECONDS_MAX = 15_000
 
 async function request<Answer>(url: URL, init: RequestInit): Promise<Answer> {
   const [status, text] = await exchange(url, init)
-  const answer = parse(text)
+  // A proxy whose authority is away says it in words of its own.
+  const isRetryable = status >= 500 || status === 429
+  const answer = parse(text, isRetryable)
   if (status < 300) return answer as Answer
-  const { error, error_description: description } = answer as {
+  const { error, error_description: description } = (answer ?? {}) as {
     error?: DenialCode
     error_description?: string
   }
-  throw new AuthorityError(error ?? 'invalid_answer', description ?? `status ${status}`, status >= 500)
+  throw new AuthorityError(error ?? 'invalid_answer', description ?? `status ${status}`, isRetryable)
 }
 
 async function exchange(url: URL, init: RequestInit): Promise<[status: number, text: string]> {
@@ -294,11 +296,15 @@ async function exchange(url: URL, init: RequestInit): Promise<[status: number, t
   }
 }
 
-function parse(text: string): unknown {
+function parse(text: string, isRetryable: boolean): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw new AuthorityError('invalid_answer', 'the authority answered something that is not JSON', false)
+    throw new AuthorityError(
+      'invalid_answer',
+      'the authority answered something that is not JSON',
+      isRetryable,
+    )
   }
 }
 

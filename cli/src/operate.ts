@@ -91,9 +91,9 @@ async function sendPatiently(
   }
 }
 
-/** Whether the key was rotated before the connection broke nobody can tell; a second rotation would be one too many. */
+/** Whether the key was rotated before the connection broke, here or behind a proxy, nobody can tell; a second rotation would be one too many. */
 function isRepeatable({ op }: Command, { code }: AuthorityError): boolean {
-  return op !== 'rotate' || code !== 'unreachable'
+  return op !== 'rotate' || (code !== 'unreachable' && code !== 'invalid_answer')
 }
 
 /** The key file of an operator, the first one unless named. */
