@@ -5,7 +5,7 @@
  * @module
  */
 
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
 import type { ValidatedToken } from '@countersign/validator/validator'
 import type { Message } from './mailbox.ts'
 
@@ -38,6 +38,8 @@ const ACCESSES_MAX = 1000
 /** Opens the record (mode 0600), made if it is not there. `now` gives milliseconds since the epoch. */
 export function openAccessRecord(file: string, now: () => number = Date.now): AccessRecord {
   const descriptor = openSync(file, 'a', 0o600)
+  // A line that a crash left unfinished was of a message that was not shown, and the next one would join it.
+  ftruncateSync(descriptor, readFileSync(file).lastIndexOf('\n') + 1)
   return {
     add: (token, messages, network) => {
       const { issuer: iss, subject: sub, clientId: client = null, kid, receipt } = token
@@ -46,7 +48,14 @@ export function openAccessRecord(file: string, now: () => number = Date.now): Ac
         const access: Access = { at: now(), iss, sub, message: id, client, network, kid, origin, index }
         return `${JSON.stringify(access)}\n`
       })
-      writeSync(descriptor, lines.join(''))
+      const { size } = fstatSync(descriptor)
+      try {
+        for (let rest = Buffer.from(lines.join('')); rest.length > 0; )
+          rest = rest.subarray(writeSync(descriptor, rest))
+      } catch (error) {
+        ftruncateSync(descriptor, size)
+        throw error
+      }
     },
     list: ({ issuer, subject }) =>
       readFileSync(file, 'utf8')
