@@ -6,6 +6,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { Attempts } from './attempts.ts'
 
@@ -49,6 +51,21 @@ test('the owner comes in from where they came in before, however many strangers 
   )
   assert.ok(attempts.take('ada', 'a new place') > 0)
   assert.equal(attempts.take('ada', 'home'), 0)
+})
+
+test('what is guessed at takes no more memory the longer its name is', () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const attempts = new Attempts(() => 0)
+  const used = (): number => {
+    collect()
+    return process.memoryUsage().heapUsed
+  }
+  const before = used()
+  for (let nth = 0; nth < 200; nth++) attempts.take(`${nth}${'x'.repeat(200_000)}`, `a${nth}`)
+  const grown = used() - before
+  assert.ok(grown < 5_000_000, `${grown} bytes`)
+  assert.equal(attempts.take('ada', 'a1'), 0)
 })
 
 test('guesses that are right count against nobody', () => {

@@ -6,6 +6,8 @@
  * @module
  */
 
+import { hash } from 'node:crypto'
+
 /** A guess counts for this long. */
 const WINDOW_SECONDS = 15 * 60
 
@@ -51,17 +53,17 @@ export class Attempts {
       const counter = this.#live(key)
       if (counter !== undefined) counter.guesses--
     }
-    this.#counters.delete(pair(account, address))
-    keep(this.#familiar, pair(account, address), true)
+    this.#counters.delete(keyOf('pair', account, address))
+    keep(this.#familiar, keyOf('pair', account, address), true)
   }
 
   #limits(account: string, address: string): readonly (readonly [string, number])[] {
     const limits = [
-      [pair(account, address), GUESSES_MAX.pair],
-      [`address ${address}`, GUESSES_MAX.address],
+      [keyOf('pair', account, address), GUESSES_MAX.pair],
+      [keyOf('address', address), GUESSES_MAX.address],
     ] as const
-    if (this.#familiar.has(pair(account, address))) return limits
-    return [...limits, [`account ${account}`, GUESSES_MAX.account]]
+    if (this.#familiar.has(limits[0][0])) return limits
+    return [...limits, [keyOf('account', account), GUESSES_MAX.account]]
   }
 
   #waitSeconds(key: string, guessesMax: number): number {
@@ -78,8 +80,9 @@ export class Attempts {
   }
 }
 
-function pair(account: string, address: string): string {
-  return JSON.stringify([account, address])
+/** As short for a name of any length: a stranger chooses it, and many are kept. */
+function keyOf(...names: readonly string[]): string {
+  return hash('sha256', JSON.stringify(names), 'base64url')
 }
 
 /** A map remembers the order of insertion, so the first key is the oldest. */
