@@ -91,14 +91,31 @@ test('sessions end with their tokens, and the oldest first where there are too m
   let now = 100
   const sessions = createSessions(() => now)
   const keep = (text: string): KeptToken => ({ text, confirmation: undefined })
-  const token = { expiresAt: 200 } as never
-  const first = sessions.open(keep('first'), token)
+  const token = (subject: string, expiresAt = 300) => ({ issuer: 'i', subject, expiresAt }) as never
+  const first = sessions.open(keep('first'), token('ada', 200))
   assert.equal(sessions.find(first.split(';')[0])?.text, 'first')
   now = 200
-  const second = sessions.open(keep('second'), { expiresAt: 300 } as never)
+  const [second, third] = [sessions.open(keep('2'), token('ada')), sessions.open(keep('3'), token('ben'))]
   assert.equal(sessions.find(first.split(';')[0]), undefined)
-  for (let more = 0; more < 10_000; more++) sessions.open(keep('more'), { expiresAt: 300 } as never)
+  for (let more = 0; more < 100; more++) sessions.open(keep('more'), token('ada'))
   assert.equal(sessions.find(second.split(';')[0]), undefined)
+  assert.equal(sessions.find(third.split(';')[0])?.text, '3', 'nobody else’s ends by that')
+  for (let more = 0; more < 10_000; more++) sessions.open(keep('more'), token(`person ${more}`))
+  assert.equal(sessions.find(third.split(';')[0]), undefined)
+})
+
+test('nobody takes the streams of all others', async () => {
+  const cookie = await signIn('ada')
+  const streams = []
+  for (let nth = 0; nth < 20; nth++) streams.push(await open(cookie))
+  const refused = await get('/events', cookie)
+  assert.deepEqual([refused.status, await refused.json()], [503, { error: 'too_many_streams' }])
+  streams.push(await open(await signIn('ben')))
+  for (const stream of streams) stream.close()
+  await eventually(() => listeners.size === 0)
+  const again = await open(cookie)
+  again.close()
+  await eventually(() => listeners.size === 0)
 })
 
 test('T258 T259: new mail comes to the open page of its owner alone, recorded, after what the page has', async () => {

@@ -17,7 +17,7 @@ import { streamEvents } from '@countersign/validator/sse'
 import type { ValidatedToken, Validator } from '@countersign/validator/validator'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AccessRecord } from './access.ts'
-import { type Mailboxes, newerThan } from './mailbox.ts'
+import { type Mailboxes, newerThan, ownerOf } from './mailbox.ts'
 
 export interface Events {
   readonly validator: Validator
@@ -31,24 +31,30 @@ export interface Events {
 }
 
 const STREAMS_MAX = 1000
+/** One person's, so that nobody takes the streams of all others. */
+const STREAMS_OF_ONE_MAX = 20
 
 export function serveEvents(
   http: FastifyInstance,
   { validator, mailboxes, accesses, admitOrRefuse }: Events,
 ): void {
-  const streams = new Set<FastifyReply['raw']>()
+  /** Each with its owner. */
+  const streams = new Map<FastifyReply['raw'], string>()
 
   http.get<{ Querystring: { after?: unknown } }>('/events', async (request, reply) => {
     const token = await admitOrRefuse(request, reply)
     if (token === undefined) return reply
     const mailbox = mailboxes.open(token)
     if (mailbox === undefined) return reply.callNotFound()
-    if (streams.size >= STREAMS_MAX) return reply.code(503).send({ error: 'too_many_streams' })
+    const owner = ownerOf(mailbox)
+    const own = streams.values().filter((each) => each === owner)
+    if (streams.size >= STREAMS_MAX || [...own].length >= STREAMS_OF_ONE_MAX)
+      return reply.code(503).send({ error: 'too_many_streams' })
     // The last message that the page has; without one, what is there already is known.
     const after = request.headers['last-event-id'] ?? request.query.after
     let last = typeof after === 'string' ? after : mailbox.messages.at(-1)?.id
     const { raw } = reply.hijack()
-    streams.add(raw)
+    streams.set(raw, owner)
     raw.once('close', () => streams.delete(raw))
     const events = streamEvents(validator, token, raw)
 
@@ -71,6 +77,6 @@ export function serveEvents(
   })
 
   http.addHook('preClose', async () => {
-    for (const raw of streams) raw.destroy()
+    for (const raw of streams.keys()) raw.destroy()
   })
 }

@@ -77,11 +77,11 @@ export function newerThan(messages: readonly Message[], id: string | undefined):
 export function readMailboxes(file: string): OpenMailbox {
   const mailboxes = new Map<string, Mailbox>()
   for (const box of readConfig(file, z.array(mailbox))) {
-    const owner = nameOf(box.issuer, box.subject)
+    const owner = ownerOf(box)
     if (mailboxes.has(owner)) throw new Error(`${file} has two mailboxes for ${owner}`)
     mailboxes.set(owner, box)
   }
-  return (token) => mailboxes.get(nameOf(token.issuer, token.subject))
+  return (token) => mailboxes.get(ownerOf(token))
 }
 
 /** A message of this mailbox and no other, whatever ids exist elsewhere. */
@@ -90,6 +90,6 @@ export function findMessage({ messages }: Mailbox, id: string): Message | undefi
 }
 
 /** Two texts as one, so that no choice of the first reaches into the second. */
-function nameOf(issuer: string, subject: string): string {
+export function ownerOf({ issuer, subject }: Pick<Mailbox, 'issuer' | 'subject'>): string {
   return JSON.stringify([issuer, subject])
 }

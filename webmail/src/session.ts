@@ -8,6 +8,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Confirmation } from '@countersign/validator/confirmation'
 import type { ValidatedToken } from '@countersign/validator/validator'
+import { ownerOf } from './mailbox.ts'
 
 export interface Sessions {
   /** Opens a session and gives what to set as `Set-Cookie`. */
@@ -26,6 +27,7 @@ export interface KeptToken {
 
 interface Session {
   readonly kept: KeptToken
+  readonly owner: string
   readonly expiresAt: number
 }
 
@@ -34,13 +36,17 @@ const NAME = '__Host-webmail'
 const ATTRIBUTES = 'Path=/; Secure; HttpOnly; SameSite=Strict'
 /** Of several, the oldest is the first to go. */
 const SESSIONS_MAX = 10_000
+/** One person's, so that nobody ends the sessions of all others by opening more. */
+const SESSIONS_OF_ONE_MAX = 100
 
 /** `now` gives seconds since the epoch. */
 export function createSessions(now: () => number = () => Date.now() / 1000): Sessions {
   const sessions = new Map<string, Session>()
 
-  function sweep(): void {
+  function makeRoom(owner: string): void {
     for (const [name, { expiresAt }] of sessions) if (expiresAt <= now()) sessions.delete(name)
+    const own = [...sessions.entries().filter(([, session]) => session.owner === owner)]
+    for (const [name] of own.slice(0, -(SESSIONS_OF_ONE_MAX - 1))) sessions.delete(name)
     for (const name of sessions.keys()) {
       if (sessions.size < SESSIONS_MAX) return
       sessions.delete(name)
@@ -48,10 +54,12 @@ export function createSessions(now: () => number = () => Date.now() / 1000): Ses
   }
 
   return {
-    open: (kept, { expiresAt }) => {
-      sweep()
+    open: (kept, token) => {
+      const { expiresAt } = token
+      const owner = ownerOf(token)
+      makeRoom(owner)
       const id = randomBytes(16).toString('base64url')
-      sessions.set(nameOf(id), { kept, expiresAt })
+      sessions.set(nameOf(id), { kept, owner, expiresAt })
       return `${NAME}=${id}; ${ATTRIBUTES}; Max-Age=${Math.max(0, Math.floor(expiresAt - now()))}`
     },
     find: (cookies) => {
