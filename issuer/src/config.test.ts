@@ -80,6 +80,8 @@ test('T239 the secrets: short ones are refused', () => {
     { cookie_keys: [] },
     { cookie_keys: ['short'] },
     { totp_key: 'short' },
+    { totp_key: `${'k'.repeat(42)}+` },
+    { totp_key: `${'k'.repeat(42)}.` },
     { jwks: {} },
   ]) {
     assert.ok(!secretsSchema.safeParse({ ...secrets, ...wrong }).success, JSON.stringify(wrong))

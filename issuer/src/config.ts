@@ -104,7 +104,7 @@ export type IssuerConfig = z.infer<typeof configSchema>
 export const secretsSchema = z.strictObject({
   cookie_keys: z.array(z.string().min(22)).min(1),
   /** 32 bytes, base64url: what TOTP secrets are sealed with in the database. */
-  totp_key: z.string().length(43),
+  totp_key: z.string().regex(/^[\w-]{43}$/, 'is not 32 bytes as base64url'),
 })
 export type Secrets = z.infer<typeof secretsSchema>
 
