@@ -71,6 +71,23 @@ async function serials(signer: SignerProcess, count: number): Promise<readonly n
   return prepared.map((each) => ('entry' in each ? decodeEntry(decode(each.entry)).serial : Number.NaN))
 }
 
+test('what the signer was started with and has no use for is refused by name, and nothing is done', async () => {
+  for (const [args, told] of [
+    [['destroy', drafted.kid, ...where], /destroy takes options alone/],
+    [['show', '--token=a-secret', ...where], /Unknown option '--token'(?!.*a-secret)/],
+    [['show', ...where.slice(0, 4), '--passphrase-fd', 'three'], /--passphrase-fd takes a number/],
+    [
+      [...where, '--trust-anchor', files.trustAnchor, '--signatures-per-second', 'many'],
+      /--signatures-per-second takes a number/,
+    ],
+  ] as const) {
+    const run = promisify(execFile)(process.execPath, [main, ...args])
+    await assert.rejects(run, (error: { readonly stderr: string }) => told.test(error.stderr))
+  }
+  const { stdout } = await promisify(execFile)(process.execPath, [main, 'show', ...where])
+  assert.deepEqual(JSON.parse(stdout).keys, [drafted.kid])
+})
+
 test('T144 K8: killed again and again in the middle of its work, a signer never gives a serial twice', async () => {
   const seen = new Set<number>()
   for (let life = 0; life < 3; life++) {

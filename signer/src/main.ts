@@ -22,14 +22,15 @@ import { destroySigner, initSigner, openSigner } from './signer.ts'
 import { serveSigner } from './socket.ts'
 import { isTokenUri } from './token-uri.ts'
 
-const SIGNATURES_PER_SECOND_MAX = 20_000
+const SIGNATURES_PER_SECOND_MAX = '20000'
 
 try {
   await run()
 } catch (error) {
-  // Messages of our own say what to mend. Any other may quote what it choked on.
-  const { name, message } = error as Error
-  complain(error instanceof SignerFault ? message : `could not start (${name})`)
+  // Messages of our own, and those about options, say what to mend. Any other may quote what it choked on.
+  const { name, message, code } = error as NodeJS.ErrnoException
+  const isPlain = error instanceof SignerFault || code?.startsWith('ERR_PARSE_ARGS_')
+  complain(isPlain ? message : `could not start (${name})`)
   process.exitCode = 1
 }
 
@@ -47,11 +48,13 @@ async function run(): Promise<void> {
       'signatures-per-second': text,
     },
   })
+  // Such as the name of one key, where all would be destroyed.
+  if (positionals.length > 1) throw new SignerFault(`${positionals[0]} takes options alone`)
   const keystore = required('--keystore', values.keystore)
   const isToken = isTokenUri(keystore)
   const source =
     values['passphrase-file'] ??
-    Number(required('--passphrase-file or --passphrase-fd', values['passphrase-fd']))
+    readNumber('--passphrase-fd', required('--passphrase-file or --passphrase-fd', values['passphrase-fd']))
   const place = {
     keystore,
     folder: isToken ? required('--folder', values.folder) : dirname(keystore),
@@ -82,7 +85,10 @@ async function serve(
   const signer = await openSigner({
     ...place,
     trustAnchor: parseTrustAnchor(JSON.parse(readFileSync(anchorFile, 'utf8'))),
-    signaturesPerSecondMax: Number(values['signatures-per-second'] ?? SIGNATURES_PER_SECOND_MAX),
+    signaturesPerSecondMax: readNumber(
+      '--signatures-per-second',
+      values['signatures-per-second'] ?? SIGNATURES_PER_SECOND_MAX,
+    ),
   })
   const stop = async (): Promise<void> => {
     await signer.stop()
@@ -107,6 +113,11 @@ function print(answer: object): void {
 function required(name: string, value: string | undefined): string {
   if (value === undefined) throw new SignerFault(`${name} is missing`)
   return value
+}
+
+function readNumber(name: string, text: string): number {
+  if (!/^[0-9]{1,9}$/.test(text)) throw new SignerFault(`${name} takes a number`)
+  return Number(text)
 }
 
 function complain(message: string): void {
