@@ -1,6 +1,6 @@
 /**
  * Goal: a kill gets through although the authority is away for a moment, and no key is rotated twice. Method: a proxy
- * that says so once, in words of its own.
+ * that says so once for each address, in words of its own.
  */
 
 import assert from 'node:assert/strict'
@@ -23,9 +23,9 @@ for (const [op, tries] of [
     t.after(() => rmSync(folder, { recursive: true }))
     const key_file = join(folder, 'olga.json')
     writeFileSync(key_file, JSON.stringify(createTestKey('EdDSA').privateKey.export({ format: 'jwk' })))
-    let commands = 0
+    let [commands, asked] = [0, 0]
     const server = createServer(({ url }, response) => {
-      const isAway = url === '/commands' && ++commands === 1
+      const isAway = url === '/commands' ? ++commands === 1 : ++asked === 1
       const answer = isAway ? '<html>Bad Gateway</html>' : '{"version":2,"changed":true,"validators":[]}'
       response.writeHead(isAway ? 502 : 200).end(answer)
     })

@@ -62,8 +62,15 @@ export async function waitForAcknowledgements(
   const endsAt = performance.now() + ACKNOWLEDGE_MILLISECONDS_MAX
   for (;;) {
     const milliseconds = Math.max(1, endsAt - performance.now())
-    const { validators } = await fetchAcks(authority, { version, milliseconds })
-    const behind = validators.filter((validator) => (validator.version ?? 0) < version)
+    const acks = await fetchAcks(authority, { version, milliseconds }).catch((error) => {
+      // What was commanded is carried out, and another authority may be about to lead.
+      if (!(error instanceof AuthorityError) || !error.retryable || performance.now() > endsAt) throw error
+    })
+    if (acks === undefined) {
+      await delay(RETRY_MILLISECONDS)
+      continue
+    }
+    const behind = acks.validators.filter((validator) => (validator.version ?? 0) < version)
     const names = (connected: boolean): string[] =>
       behind.filter((validator) => validator.connected === connected).map(({ name }) => name)
     const [silent, absent] = [names(true), names(false)]
