@@ -39,7 +39,7 @@ export function createIntake(options: IntakeOptions): (statement: string) => Pro
     }
     let isNew = false
     await alarm.record(async (session) => {
-      isNew = await remember(session, report.id, now())
+      isNew = await remember(session, report, now())
       return isNew ? examine(session, report) : []
     })
     if (isNew) for (const sighting of report.sightings) onSighting(sighting, report.validator)
@@ -109,11 +109,15 @@ export function createIntake(options: IntakeOptions): (statement: string) => Pro
   }
 }
 
-/** False for a report that came before. */
-export async function remember(session: Session, id: string, receivedMs: number): Promise<boolean> {
+/** False for a report that came before. What one validator calls a report hides none of another. */
+export async function remember(
+  session: Session,
+  { validator, id }: Pick<Report, 'validator' | 'id'>,
+  receivedMs: number,
+): Promise<boolean> {
   const { numInsertedOrUpdatedRows } = await session
     .insertInto('reports')
-    .values({ id, received_ms: receivedMs })
+    .values({ id: `${id} ${validator}`, received_ms: receivedMs })
     .onConflict((conflict) => conflict.doNothing())
     .executeTakeFirst()
   return numInsertedOrUpdatedRows === 1n

@@ -408,6 +408,12 @@ test('T119: only reports that an enrolled validator signed count, each once', as
   assert.equal(await post(good), 204)
   const alert = (await sentinel.alerts()).find(({ actor }) => actor === 'replayed')
   assert.equal(alert?.count, 1)
+  // Whoever names a report as another validator's hides none of it.
+  const taken = await sentinel.enrol('taken')
+  const same = report({ sightings: [{ ...sighting, network: 'behind' }] })
+  await post(signReport({ ...same, sightings: [] }, { name: 'taken', privateKey: taken.key.privateKey }))
+  await post(signReport(same, enrolment))
+  assert.ok((await sentinel.alerts()).some(({ actor }) => actor === 'behind'))
 })
 
 test('T268: a validator that had to drop sightings is an alert, since what it dropped may have been evidence', async () => {

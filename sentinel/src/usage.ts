@@ -107,13 +107,13 @@ export function createUsageIntake(
   now: () => number,
 ): (statement: string) => Promise<void> {
   return async (statement) => {
-    const { id, issuedAt, clients } = await verifyUsage(statement, enrolledKey)
-    if (Math.abs(now() / 1000 - issuedAt) > AGE_SECONDS_MAX) {
+    const report = await verifyUsage(statement, enrolledKey)
+    if (Math.abs(now() / 1000 - report.issuedAt) > AGE_SECONDS_MAX) {
       throw new DocumentRefusal('rolled_back', 'the report is not recent')
     }
     await database.transaction().execute(async (session) => {
-      if (!(await remember(session, id, now()))) return
-      for (const { kid, client, tenant, tokens, lastIssuedAt } of clients) {
+      if (!(await remember(session, report, now()))) return
+      for (const { kid, client, tenant, tokens, lastIssuedAt } of report.clients) {
         const row = { kid, client, tenant, tokens, last_issued_ms: Math.min(lastIssuedAt * 1000, now()) }
         await session
           .insertInto('key_clients')
