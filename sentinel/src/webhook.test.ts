@@ -22,14 +22,17 @@ import { createWebhook, readWebhookSecret } from './webhook.ts'
 const secret = Buffer.alloc(32, 7)
 const received: { headers: IncomingHttpHeaders; body: string }[] = []
 let statuses: number[] = []
+/** The actor whose alert the receiver does not like. */
+let refused: string | undefined
 let arrived = Promise.withResolvers<void>()
 let receiver: Server
 let url = ''
 
 before(async () => {
   receiver = createServer(async (request, response) => {
-    received.push({ headers: request.headers, body: await text(request) })
-    const status = statuses.shift() ?? 204
+    const body = await text(request)
+    received.push({ headers: request.headers, body })
+    const status = JSON.parse(body).data.actor === refused ? 403 : (statuses.shift() ?? 204)
     response.writeHead(status, status === 302 ? { location: `${url}/elsewhere` } : {}).end()
     arrived.resolve()
     arrived = Promise.withResolvers()
@@ -75,6 +78,24 @@ test('what the receiver did not take is sent again under the same id, in order, 
   assert.deepEqual(sent, ['alert_1 a', 'alert_1 a', 'alert_1 a', 'alert_2 b'])
 })
 
+test('T267: an alert that the receiver refuses, such as for what a sender wrote in it, holds up no other', async () => {
+  const { raise, close, clock, webhook } = await open(0)
+  refused = 'DROP TABLE'
+  await raise(refused)
+  await until(1)
+  await raise('b')
+  await until(2)
+  refused = undefined
+  clock.now += 500
+  webhook.wake()
+  await until(3)
+  await close()
+  assert.deepEqual(
+    received.map(({ body }) => JSON.parse(body).data.actor),
+    ['DROP TABLE', 'b', 'DROP TABLE'],
+  )
+})
+
 test('T237 T239: a secret is read from a private file, and refused in a URL', () => {
   const folder = mkdtempSync(join(tmpdir(), 'countersign-webhook-'))
   const file = join(folder, 'secret')
@@ -99,12 +120,12 @@ test('T237 T239: a secret is read from a private file, and refused in a URL', ()
   assert.ok(sentinelConfig.shape.webhook.safeParse({ url: 'https://a.example/hook', key: 'file' }).success)
 })
 
-async function open() {
+async function open(stepMilliseconds = 3_600_000) {
   const database = await openStore(':memory:')
   // Runs so fast that whatever waits for its time is due at the next look.
   const clock = { now: Date.now() }
   const now = (): number => {
-    clock.now += 3_600_000
+    clock.now += stepMilliseconds
     return clock.now
   }
   const { trust } = createTestWorld()
@@ -132,7 +153,7 @@ async function open() {
         seenAt: clock.now,
       },
     ])
-  return { ...reopen(), reopen, raise }
+  return { ...reopen(), reopen, raise, clock }
 }
 
 async function until(count: number): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * Delivers alerts to a webhook as Standard Webhooks (standardwebhooks.com) describes: `webhook-id`, which stays the
  * same over retries, `webhook-timestamp`, and `webhook-signature`, an HMAC over both and the body. Deliveries wait in
- * the database until they are taken, in order, however long the receiver is away.
+ * the database until they are taken, in order, however long the receiver is away. One that it refuses holds up no other.
  * @module
  */
 
@@ -29,6 +29,8 @@ export interface Webhook {
 }
 
 const ANSWER_MILLISECONDS_MAX = 5000
+/** Says of the receiver, as other failures do, that it takes nothing now. Else 4xx is about the one alert. */
+const notNow: readonly number[] = [408, 429]
 const RETRY_MILLISECONDS = { first: 500, last: 300_000 } as const
 
 /** Reads a secret as receivers are given it, `whsec_` and base64, from a file of mode 0600. */
@@ -43,6 +45,8 @@ export function createWebhook(options: WebhookOptions): Webhook {
   const { database, now, onProblem } = options
   const ending = new AbortController()
   let alarm = Promise.withResolvers<void>()
+  /** When a receiver that is away is tried again. */
+  let awayUntil = 0
   const running = run()
 
   async function run(): Promise<void> {
@@ -63,21 +67,29 @@ export function createWebhook(options: WebhookOptions): Webhook {
   async function deliverDue(): Promise<number> {
     for (;;) {
       if (ending.signal.aborted) return 0
-      const next = await database.selectFrom('deliveries').selectAll().orderBy('alert_id').executeTakeFirst()
-      if (next === undefined) return RETRY_MILLISECONDS.last
-      if (next.next_ms > now()) return next.next_ms - now()
-      const [alert] = await options.alarm.since(next.alert_id - 1)
-      if (alert !== undefined && !(await post(alert))) {
-        const retry = retryMilliseconds(next.attempts)
-        const attempt = { attempts: next.attempts + 1, next_ms: now() + retry }
-        await database.updateTable('deliveries').set(attempt).where('alert_id', '=', next.alert_id).execute()
-        return retry
+      if (awayUntil > now()) return awayUntil - now()
+      const deliveries = database.selectFrom('deliveries').selectAll()
+      const next = await deliveries.where('next_ms', '<=', now()).orderBy('alert_id').executeTakeFirst()
+      if (next === undefined) {
+        const later = await deliveries.orderBy('next_ms').executeTakeFirst()
+        return later === undefined ? RETRY_MILLISECONDS.last : Math.max(0, later.next_ms - now())
       }
-      await database.deleteFrom('deliveries').where('alert_id', '=', next.alert_id).execute()
+      const [alert] = await options.alarm.since(next.alert_id - 1)
+      const outcome = alert === undefined ? 'taken' : await post(alert)
+      const retryAt = now() + retryMilliseconds(next.attempts)
+      if (outcome === 'away') awayUntil = retryAt
+      if (outcome === 'taken')
+        await database.deleteFrom('deliveries').where('alert_id', '=', next.alert_id).execute()
+      else
+        await database
+          .updateTable('deliveries')
+          .set({ attempts: next.attempts + 1, ...(outcome === 'refused' && { next_ms: retryAt }) })
+          .where('alert_id', '=', next.alert_id)
+          .execute()
     }
   }
 
-  async function post(alert: Alert): Promise<boolean> {
+  async function post(alert: Alert): Promise<'taken' | 'refused' | 'away'> {
     const id = `alert_${alert.id}`
     const timestamp = String(Math.floor(now() / 1000))
     const body = JSON.stringify({
@@ -103,11 +115,13 @@ export function createWebhook(options: WebhookOptions): Webhook {
         signal: AbortSignal.any([ending.signal, AbortSignal.timeout(ANSWER_MILLISECONDS_MAX)]),
       })
       await response.body?.cancel()
-      if (response.ok) return true
-      throw new Error(`the webhook answered ${response.status}`)
+      const { ok, status } = response
+      if (ok) return 'taken'
+      onProblem(new Error(`the webhook answered ${status}`))
+      return status >= 400 && status < 500 && !notNow.includes(status) ? 'refused' : 'away'
     } catch (error) {
       if (!ending.signal.aborted) onProblem(error as Error)
-      return false
+      return 'away'
     }
   }
 
