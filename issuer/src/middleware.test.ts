@@ -25,7 +25,7 @@ test('people get a page and clients get JSON when something breaks, and neither 
   const [page, client] = [visit('/interaction/abc/password'), visit('/introspect')]
   for (const each of [page, client]) await answer(each, fail)
   assert.deepEqual([page.status, client.status], [500, 500])
-  assert.match(String(page.body), /This did not work/)
+  assert.match(String(page.body), /Something went wrong here\. Go back/)
   assert.equal((client.body as { error: string }).error, 'server_error')
   assert.ok(!JSON.stringify([page.body, client.body]).includes('no such table'))
   assert.deepEqual(faults.splice(0), ['no such table: person', 'no such table: person'])

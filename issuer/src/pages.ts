@@ -135,15 +135,16 @@ export function signedOutPage(scene: Scene): string {
 /** What people need to know comes first; the error and its description are for the makers of the application. */
 export function errorPage(scene: Scene, { error, error_description }: ErrorOut, cause: unknown): string {
   const expired = cause instanceof errors.SessionNotFound
+  const why = expired
+    ? 'It took too long, or was finished in another window.'
+    : error === 'server_error'
+      ? 'Something went wrong here.'
+      : 'The application asked for something that we cannot do.'
   return page(
     scene,
     'This did not work',
     html`<h1>${expired ? 'This sign-in is over' : 'This did not work'}</h1>
-<p>${
-      expired
-        ? 'It took too long, or was finished in another window.'
-        : 'The application asked for something that we cannot do.'
-    } Go back to the application and start again.</p>
+<p>${why} Go back to the application and start again.</p>
 <p class="quiet">If it happens once more, tell its makers:<br><code>${error}: ${error_description}</code></p>`,
   )
 }
