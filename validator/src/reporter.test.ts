@@ -128,6 +128,24 @@ for (const status of [400, 413])
     await reporter.stop()
   })
 
+test('of an answer nothing is read but its status, however long it is', async () => {
+  const endless = createServer((_request, response) => {
+    response.writeHead(200)
+    const more = (): void => {
+      while (response.write(Buffer.alloc(65_536)));
+    }
+    response.on('drain', more)
+    more()
+  }).listen(0, '127.0.0.1')
+  await once(endless, 'listening')
+  const url = `http://127.0.0.1:${(endless.address() as AddressInfo).port}`
+  const telling = createReporter({ sentinel: url, enrolment })
+  telling.report(refused())
+  await telling.flush()
+  await telling.stop()
+  endless.close()
+})
+
 test('a sentinel that is away costs the validator nothing, and stop does not wait for it', async () => {
   const nobody = createReporter({ sentinel: 'http://127.0.0.1:9', enrolment })
   nobody.report(refused())

@@ -121,7 +121,7 @@ export function createReporter(options: ReporterOptions): Reporter {
       redirect: 'error',
       signal: AbortSignal.any([ending.signal, AbortSignal.timeout(DELIVERY_MILLISECONDS_MAX)]),
     })
-    await response.arrayBuffer()
+    await response.body?.cancel()
     // What the sentinel cannot read now it cannot read later, and it learns that there was something. Anything else may heal: not
     // enrolled yet, say.
     if (unreadable.includes(response.status)) dropped += next.sightings.length
