@@ -21,6 +21,7 @@ import { fsck } from './fsck.ts'
 import { WitnessLog } from './log.ts'
 import { readEntries } from './source.ts'
 import type { State } from './state.ts'
+import { writeState } from './state.ts'
 import {
   type Faults,
   type FaultyDisk,
@@ -169,6 +170,24 @@ test('a life without faults: receipts verify, fsck agrees, sealed epochs stay', 
     [...new Set(released.map(({ subtree }) => subtree))],
   )
   await judge(disk.restart(), released, notes, told)
+})
+
+test('each epoch gets a name that none has had, also after one whose number is too large to count on', async () => {
+  for (const [first, names] of [
+    ['20261126035000123', ['1', '2', '3']],
+    ['9007199254740991', ['9007199254740992', '1', '2']],
+    ['2026', ['2027', '2028', '2029']],
+    ['spring', ['1', '2', '3']],
+  ] as const) {
+    const disk = await initialDisk()
+    await writeState(disk, { epoch: first, sealed: [], serials: [] })
+    const log = await open(disk)
+    for (const name of names) {
+      assert.ok(await log.seal(log.epoch))
+      assert.equal(log.epoch, name)
+    }
+    await log.close()
+  }
 })
 
 for (const kind of ['failWrite', 'failSync'] as const) {

@@ -115,7 +115,9 @@ export class WitnessLog {
   /** What the next epoch will be called: the next number that no epoch has been called by. */
   get nextEpoch(): string {
     const used = new Set([this.#epoch, ...this.#sealed.map(({ epoch }) => epoch)])
-    let number = (Number(this.#epoch) || 0) + 1
+    const last = Number(this.#epoch)
+    // One more than a larger number may be the same number.
+    let number = Number.isSafeInteger(last) ? last + 1 : 1
     while (used.has(String(number))) number++
     return String(number)
   }
