@@ -20,8 +20,7 @@ import { LogFault } from './fault.ts'
 import { fsck } from './fsck.ts'
 import { WitnessLog } from './log.ts'
 import { readEntries } from './source.ts'
-import type { State } from './state.ts'
-import { writeState } from './state.ts'
+import { type State, writeState } from './state.ts'
 import {
   type Faults,
   type FaultyDisk,
