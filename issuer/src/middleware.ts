@@ -18,10 +18,10 @@ export function answerErrors(scene: Scene, onFault: (fault: Error) => void): Mid
     try {
       await next()
     } catch (thrown) {
-      // Whoever left in the middle of a request waits for no answer, and nothing is wrong here.
-      if (ctx.req.readableAborted) return
-      if (!(thrown instanceof errors.OIDCProviderError)) onFault(thrown as Error)
       const error = thrown instanceof errors.OIDCProviderError ? thrown : fault
+      // Whoever left in the middle of a request waits for no answer, and nothing is wrong here.
+      if (error === fault && ctx.req.readableAborted) return
+      if (error === fault) onFault(thrown as Error)
       ctx.status = error.statusCode
       if (ctx.path.startsWith('/interaction/')) {
         ctx.set(pageHeaders())
