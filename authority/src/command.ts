@@ -21,8 +21,9 @@ import {
 } from '@countersign/validator/manifest'
 import { foreignName, Members } from '@countersign/validator/members'
 import { verifyStatement } from '@countersign/validator/statement'
+import { withCutoff } from './cutoffs.ts'
 import { Denial } from './denial.ts'
-import { blockForeign, checkForeign, checkRoom, cutOffForeign } from './foreign.ts'
+import { blockForeign, checkForeign, cutOffForeign } from './foreign.ts'
 import { brokenGlass } from './glass.ts'
 import {
   block,
@@ -181,7 +182,6 @@ function slotsMeant(trust: Trust, charter: Charter, { realm, kid }: AuthorisedCo
   return slots
 }
 
-/** A cutoff only moves forward, and takes the place of all that it reaches: where there is no more room, a wider one makes some. */
 function cutOff<T extends Trust>(trust: T, charter: Charter, command: AuthorisedCommand, now: number): T {
   // Left out: everything issued so far, this second's tokens too.
   const { realm, kid, tenant, sub, before = now + 1 } = command
@@ -196,16 +196,8 @@ function cutOff<T extends Trust>(trust: T, charter: Charter, command: Authorised
     ...(sub !== undefined && { subject: sub }),
     before,
   }
-  if (trust.cutoffs.some((other) => reaches(other, cutoff))) return trust
-  const others = trust.cutoffs.filter((other) => !reaches(cutoff, other))
-  checkRoom(others, CUTOFF_COUNT_MAX)
-  return { ...trust, cutoffs: [...others, cutoff] }
-}
-
-/** Whether whatever `cutoff` refuses is refused by `wider` as well. */
-function reaches({ before, ...names }: Cutoff, cutoff: Cutoff): boolean {
-  const given = Object.entries(names) as [keyof typeof names, string][]
-  return before >= cutoff.before && given.every(([name, value]) => cutoff[name] === value)
+  const cutoffs = withCutoff(trust.cutoffs, cutoff, CUTOFF_COUNT_MAX)
+  return cutoffs === trust.cutoffs ? trust : { ...trust, cutoffs }
 }
 
 function verifyAuthor(

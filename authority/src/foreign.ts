@@ -11,10 +11,10 @@ import {
   type ForeignCutoff,
   type ForeignDenials,
   isOf,
-  reaches,
 } from '@countersign/validator/foreign-denials'
 import { fitsIssuer } from '@countersign/validator/scope'
 import type { AuthorisedCommand } from './command.ts'
+import { checkRoom, withCutoff } from './cutoffs.ts'
 import { Denial } from './denial.ts'
 import { CLOCK_SKEW_SECONDS } from './lifecycle.ts'
 
@@ -43,7 +43,7 @@ export function blockForeign(
   return { ...foreign, blocked: [...foreign.blocked, { issuer, kid, at: now, reason, by }] }
 }
 
-/** A cutoff only moves forward, and takes the place of all that it reaches: where there is no more room, a wider one makes some. */
+/** The same object where nothing is new of it. */
 export function cutOffForeign(
   foreign: ForeignDenials,
   { iss: issuer = '', tenant, sub, before = -1 }: AuthorisedCommand,
@@ -58,10 +58,8 @@ export function cutOffForeign(
     ...(sub !== undefined && { subject: sub }),
     before: until,
   }
-  if (foreign.cutoffs.some((other) => reaches(other, cutoff))) return foreign
-  const others = foreign.cutoffs.filter((other) => !reaches(cutoff, other))
-  checkRoom(others, FOREIGN_COUNT_MAX)
-  return { ...foreign, cutoffs: [...others, cutoff] }
+  const cutoffs = withCutoff(foreign.cutoffs, cutoff, FOREIGN_COUNT_MAX)
+  return cutoffs === foreign.cutoffs ? foreign : { ...foreign, cutoffs }
 }
 
 /** Throws `Denial`, `proposal_impossible`, where it was blocked at another time or is not. */
@@ -81,10 +79,4 @@ export function liftForeign(
     // Whoever missed the oldest of so many takes no manifest any more, and has to be set up anew.
     lifted: [...earlier, document].slice(-FOREIGN_COUNT_MAX),
   }
-}
-
-/** Nothing is forgotten to make room: what was denied would count again. */
-export function checkRoom(list: readonly unknown[], most: number): void {
-  if (list.length < most) return
-  throw new Denial('command_malformed', `a manifest denies at most ${most} of them`)
 }

@@ -108,8 +108,7 @@ export function isOf(
   return target.op === 'lift-foreign' && target.issuer === issuer && target.kid === kid
 }
 
-/** Whether whatever `cutoff` refuses is refused by `wider` as well. */
-export function reaches(wider: ForeignCutoff, cutoff: ForeignCutoff): boolean {
+function reaches(wider: ForeignCutoff, cutoff: ForeignCutoff): boolean {
   return (
     wider.issuer === cutoff.issuer &&
     wider.before >= cutoff.before &&
