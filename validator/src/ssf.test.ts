@@ -351,73 +351,71 @@ async function withTransmitter(
   }
 }
 
+/** A transmitter's keys as they are followed, and what was asked for; both change under the hands of a test. */
+async function withKeys(
+  keys: readonly object[],
+  act: (
+    set: { keys: readonly object[]; fetched: number; isAway: boolean; clock: number },
+    receiver: ReturnType<typeof createReceiver>,
+  ) => Promise<void>,
+): Promise<void> {
+  const set = { keys, fetched: 0, isAway: false, clock: 0 }
+  await withTransmitter(
+    () => {
+      set.fetched++
+      return set.isAway ? 503 : { keys: set.keys }
+    },
+    async (origin) => {
+      const followed = followKeys({ jwksUri: `${origin}/jwks`, monotonic: () => set.clock })
+      await act(set, receiverWith({ keys: followed }).receiver)
+    },
+  )
+}
+
 test('V4 keys are fetched once for a name that is not known, and kept where they do not come', async () => {
-  let keys: object[] = [
+  const keys = [
     { kty: 'oct', kid: 'key-1', k: 'x' },
     { ...es256.jwk, kid: 'key-1' },
     jwk,
     { ...other.jwk, kid: 7 },
   ]
-  let fetched = 0
-  let isAway = false
-  let clock = 0
-  await withTransmitter(
-    () => {
-      fetched++
-      return isAway ? 503 : { keys }
-    },
-    async (origin) => {
-      const followed = followKeys({ jwksUri: `${origin}/jwks`, monotonic: () => clock })
-      const { receiver } = receiverWith({ keys: followed })
-      assert.deepEqual(await Promise.all([push(receiver, makeSet()), push(receiver, makeSet())]), [
-        '202',
-        '202',
-      ])
-      assert.equal(fetched, 1)
-      const next = () => makeSet({ by: other, header: { kid: 'key-2' } })
-      for (let count = 0; count < 5; count++) assert.equal(await push(receiver, next()), 'invalid_key')
-      assert.equal(fetched, 1, 'a stranger cannot have us ask more often')
-      clock = 30_000
-      isAway = true
-      assert.equal(await push(receiver, next()), '503', 'our fault, not the SET')
-      assert.equal(await push(receiver, makeSet()), '202', 'the known key is still known')
-      clock = 60_000
-      isAway = false
-      keys = [{ ...other.jwk, alg: undefined, kid: 'key-2' }]
-      assert.equal(await push(receiver, next()), '202')
-      assert.equal(await push(receiver, makeSet()), 'invalid_key', 'what is gone from the set is gone')
-    },
-  )
+  await withKeys(keys, async (set, receiver) => {
+    assert.deepEqual(await Promise.all([push(receiver, makeSet()), push(receiver, makeSet())]), [
+      '202',
+      '202',
+    ])
+    assert.equal(set.fetched, 1)
+    const next = () => makeSet({ by: other, header: { kid: 'key-2' } })
+    for (let count = 0; count < 5; count++) assert.equal(await push(receiver, next()), 'invalid_key')
+    assert.equal(set.fetched, 1, 'a stranger cannot have us ask more often')
+    set.clock = 30_000
+    set.isAway = true
+    assert.equal(await push(receiver, next()), '503', 'our fault, not the SET')
+    assert.equal(await push(receiver, makeSet()), '202', 'the known key is still known')
+    set.clock = 60_000
+    set.isAway = false
+    set.keys = [{ ...other.jwk, alg: undefined, kid: 'key-2' }]
+    assert.equal(await push(receiver, next()), '202')
+    assert.equal(await push(receiver, makeSet()), 'invalid_key', 'what is gone from the set is gone')
+  })
 })
 
 test('V4 a key that the transmitter removed counts for 10 minutes at most, though nobody names another, and longer only while no set comes', async () => {
-  let keys: object[] = [jwk]
-  let fetched = 0
-  let isAway = false
-  let clock = 0
-  await withTransmitter(
-    () => {
-      fetched++
-      return isAway ? 503 : { keys }
-    },
-    async (origin) => {
-      const followed = followKeys({ jwksUri: `${origin}/jwks`, monotonic: () => clock })
-      const { receiver } = receiverWith({ keys: followed })
-      assert.equal(await push(receiver, makeSet()), '202')
-      keys = []
-      clock = 599_999
-      assert.equal(await push(receiver, makeSet()), '202')
-      assert.equal(fetched, 1)
-      isAway = true
-      clock = 600_000
-      for (let count = 0; count < 3; count++) assert.equal(await push(receiver, makeSet()), '202')
-      assert.equal(fetched, 2)
-      isAway = false
-      clock = 630_000
-      assert.equal(await push(receiver, makeSet()), 'invalid_key')
-      assert.equal(fetched, 3)
-    },
-  )
+  await withKeys([jwk], async (set, receiver) => {
+    assert.equal(await push(receiver, makeSet()), '202')
+    set.keys = []
+    set.clock = 599_999
+    assert.equal(await push(receiver, makeSet()), '202')
+    assert.equal(set.fetched, 1)
+    set.isAway = true
+    set.clock = 600_000
+    for (let count = 0; count < 3; count++) assert.equal(await push(receiver, makeSet()), '202')
+    assert.equal(set.fetched, 2)
+    set.isAway = false
+    set.clock = 630_000
+    assert.equal(await push(receiver, makeSet()), 'invalid_key')
+    assert.equal(set.fetched, 3)
+  })
 })
 
 test('a transmitter that keeps no request waiting is not asked without end, nor one that sends what was refused again and again', async () => {
