@@ -22,10 +22,9 @@ export async function coverage(args: readonly string[]): Promise<void> {
 }
 
 /** A line for each realm, over its keys that verify. */
-export function describeCoverage(keys: readonly KeyCoverage[]): string {
-  const realms = [...new Set(keys.map(({ realm }) => realm))].sort()
-  const rows = realms.map((realm) => {
-    const ofRealm = keys.filter((key) => key.realm === realm)
+function describeCoverage(keys: readonly KeyCoverage[]): string {
+  const realms = [...Map.groupBy(keys, ({ realm }) => realm)].sort(([one], [other]) => (one < other ? -1 : 1))
+  const rows = realms.map(([realm, ofRealm]) => {
     const issued = ofRealm.reduce((sum, key) => sum + key.issued, 0)
     const accepted = ofRealm.reduce((sum, key) => sum + key.accepted, 0)
     return [realm, String(issued), String(accepted), shareOf(accepted, issued)]
