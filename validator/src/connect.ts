@@ -16,6 +16,7 @@ import {
 } from './connected.ts'
 import { readEnrolment } from './enrolment.ts'
 import { followManifest } from './follow.ts'
+import { refuseUnknown } from './options.ts'
 import { createReporter } from './reporter.ts'
 import { acceptWithoutReceipt } from './validator.ts'
 
@@ -81,9 +82,7 @@ const optionNames: ReadonlySet<string | symbol> = new Set<keyof ConnectOptions |
 
 function checkOptions(options: ConnectOptions | ForeignConnectOptions): void {
   // Realms that have to be bound, under a name with a typing error, are bound by nobody.
-  for (const name of Reflect.ownKeys(options)) {
-    if (!optionNames.has(name)) throw new TypeError(`connectValidator knows no option ${String(name)}`)
-  }
+  refuseUnknown('connectValidator', options, optionNames)
   for (const name of ['authority', 'trustAnchorFile', 'stateFolder'] as const) {
     if (typeof options[name] !== 'string') throw new TypeError(`${name} is missing`)
   }

@@ -27,6 +27,7 @@ import {
   verifySignature,
 } from './jws.ts'
 import type { Nonces } from './nonces.ts'
+import { refuseUnknown } from './options.ts'
 import { Refusal } from './refusal.ts'
 import { createReplayCache, type ReplayCache } from './replay.ts'
 
@@ -111,9 +112,7 @@ const optionNames: ReadonlySet<string> = new Set<keyof DpopOptions>([
 /** Throws `TypeError` where an option is of no use, or not known. */
 export function dpop(options: DpopOptions): Binding {
   // Nonces, or a cache to share, under a name with a typing error are asked by nobody.
-  for (const name of Object.keys(options)) {
-    if (!optionNames.has(name)) throw new TypeError(`dpop knows no option ${name}`)
-  }
+  refuseUnknown('dpop', options, optionNames)
   const { nonces, now = () => Date.now() / 1000 } = options
   const replay = options.replay ?? createReplayCache({ now })
   const check = createCheck(options)

@@ -27,6 +27,7 @@ import {
 import type { Confirmation } from './confirmation.ts'
 import { headerValues } from './headers.ts'
 import type { Hold } from './hold.ts'
+import { refuseUnknown } from './options.ts'
 import { Refusal } from './refusal.ts'
 import type { Sender, ValidatedToken, Validator } from './validator.ts'
 
@@ -310,9 +311,7 @@ const needNames: ReadonlySet<string> = new Set<keyof Needs>(['scopes', 'acr', 'm
 
 function readNeeds(needs: Needs): Asked {
   // A need with a typing error in its name is one that nobody asks for.
-  for (const name of Object.keys(needs)) {
-    if (!needNames.has(name)) throw new TypeError(`a guard knows no option ${name}`)
-  }
+  refuseUnknown('a guard', needs, needNames)
   const { scopes = [], acr, maxAgeSeconds } = needs
   if (maxAgeSeconds !== undefined && !(Number.isSafeInteger(maxAgeSeconds) && maxAgeSeconds >= 0)) {
     throw new TypeError('maxAgeSeconds is not a number of seconds')

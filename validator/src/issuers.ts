@@ -27,6 +27,7 @@ import {
 import { followKeys, type KeyFollowerOptions } from './foreign-keys.ts'
 import type { JsonObject } from './json.ts'
 import { type Algorithm, algorithms as knownAlgorithms, type UncheckedJws } from './jws.ts'
+import { refuseUnknown } from './options.ts'
 import { fitsIssuer } from './scope.ts'
 import { isLoopback, parseUrl } from './url.ts'
 import { isWeakened } from './weakened.ts'
@@ -415,7 +416,6 @@ const commonNames: ReadonlySet<string | symbol> = new Set<keyof IssuerOptions>([
   fetchFromLoopback,
 ])
 
-/** A limit with a typing error in its name is a limit that nobody keeps. */
 function checkNames<Options extends IssuerOptions>(
   preset: string,
   options: Options,
@@ -423,10 +423,7 @@ function checkNames<Options extends IssuerOptions>(
 ): void {
   if (typeof options !== 'object' || options === null)
     throw new TypeError(`${preset} takes an object of options`)
-  const unknown = Reflect.ownKeys(options).find(
-    (name) => !commonNames.has(name) && !names.includes(name as keyof Options),
-  )
-  if (unknown !== undefined) throw new TypeError(`${preset} knows no option ${String(unknown)}`)
+  refuseUnknown(preset, options, new Set([...commonNames, ...(names as readonly string[])]))
 }
 
 function readLoopback({ [fetchFromLoopback]: origin }: IssuerOptions): string | undefined {

@@ -28,6 +28,7 @@ import type { JsonObject, JsonValue } from './json.ts'
 import { parseCompact, tokenLimits } from './jws.ts'
 import type { TrustSource, TrustState } from './manifest.ts'
 import { keyName } from './members.ts'
+import { refuseUnknown } from './options.ts'
 import { VerifiedRoots } from './receipt.ts'
 import { type Reason, Refusal } from './refusal.ts'
 import { fitsIssuer, tenantFor } from './scope.ts'
@@ -489,10 +490,7 @@ const optionNames: ReadonlySet<string | symbol> = new Set<
 const noTrust: TrustSource = { state: undefined, ageSeconds: () => 0 }
 
 function readOptions(options: ValidatorOptions | ForeignValidatorOptions): Settings {
-  // A limit with a typing error in its name is a limit that nobody keeps.
-  for (const name of Reflect.ownKeys(options)) {
-    if (!optionNames.has(name)) throw new TypeError(`createValidator knows no option ${String(name)}`)
-  }
+  refuseUnknown('createValidator', options, optionNames)
   const isForeign = 'issuers' in options
   const { tokenType = 'access', maxStaleSeconds = 60, clockToleranceSeconds = 5 } = options
   const isOwn = !isForeign || options.realm !== undefined
